@@ -1,0 +1,48 @@
+"""What can go wrong, by whose hands it is mended.
+
+Every error that a user can meet is an :class:`EdgeError`. Its message says what happened, where,
+and what to do next, in one line. Its ``exit_code`` is the process's exit code:
+
+====  ===================  ==========================================================
+code  class                meaning
+====  ===================  ==========================================================
+2     ``UsageError``       the request, a file or a configuration is wrong
+3     ``BoardError``       the board (or what runs on it) failed
+4     ``HostError``        this machine failed, or lacks something
+5     ``UnreachableError`` no connection to the board, or the login was refused
+====  ===================  ==========================================================
+
+1 is left to invoke (unknown task or flag), 130 is an interrupt.
+"""
+
+from __future__ import annotations
+
+
+class EdgeError(Exception):
+    """Root of all errors that a user can meet."""
+
+    exit_code = 4
+
+
+class UsageError(EdgeError):
+    """The user's mistake: a wrong flag, name, file or configuration value."""
+
+    exit_code = 2
+
+
+class BoardError(EdgeError):
+    """The board failed: a command on it, its disk, its memory, its runtime."""
+
+    exit_code = 3
+
+
+class HostError(EdgeError):
+    """This machine failed or lacks something: a tool, disk space, a download."""
+
+    exit_code = 4
+
+
+class UnreachableError(BoardError):
+    """No connection to the board: no such host, refused, wrong key, unknown host key."""
+
+    exit_code = 5

@@ -1,0 +1,148 @@
+"""Every path: the project's own data, the local cache, the board. Nowhere else."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from edge.errors import UsageError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def data_dir(name: str) -> Path:
+    """Directory of shipped data: ``boards``, ``toolchains``, ``firmware``.
+
+    An installed wheel carries them inside the package, a checkout beside it.
+    """
+    packaged = _PACKAGE / "data" / name
+    return packaged if packaged.is_dir() else _PACKAGE.parent / name
+
+
+def boards_dir() -> Path:
+    return data_dir("boards")
+
+
+def toolchains_dir() -> Path:
+    return data_dir("toolchains")
+
+
+def firmware_dir() -> Path:
+    return data_dir("firmware")
+
+
+def abi_header() -> Path:
+    """The one declaration of the C ABI."""
+    return firmware_dir() / "include" / "edge.h"
+
+
+def runtimes_dir() -> Path:
+    return _PACKAGE / "runtimes"
+
+
+def images_dir() -> Path:
+    return _PACKAGE / "images"
+
+
+# --- this machine -----------------------------------------------------------------------------
+
+
+def cache_dir() -> Path:
+    """``$XDG_CACHE_HOME/edge``; every file in it can be made again."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "edge"
+
+
+def wheels_dir() -> Path:
+    """Downloaded wheels, one folder per sha256."""
+    return cache_dir() / "wheels"
+
+
+def packages_dir() -> Path:
+    """Private apt state and downloaded Debian packages."""
+    return cache_dir() / "packages"
+
+
+def tools_dir() -> Path:
+    """Host tools (the emulator) unpacked without root."""
+    return cache_dir() / "tools"
+
+
+def builds_dir() -> Path:
+    """CMake build trees."""
+    return cache_dir() / "builds"
+
+
+def images_cache_dir() -> Path:
+    """Built disk images, kernels and sysroots of emulated boards."""
+    return cache_dir() / "images"
+
+
+def machines_dir() -> Path:
+    """State of running virtual machines: one folder each."""
+    return cache_dir() / "machines"
+
+
+def runs_dir() -> Path:
+    """What measurements left, one folder a run."""
+    return cache_dir() / "runs"
+
+
+def logs_dir() -> Path:
+    return cache_dir() / "logs"
+
+
+# --- the board --------------------------------------------------------------------------------
+
+DEFAULT_ROOT = ".local/share/edge"
+"""Device root below the login's home directory."""
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
+
+
+def safe_name(name: str) -> str:
+    """``name`` unchanged if it may become one path component on a board.
+
+    :raises UsageError: it is empty, hidden, too long, or has a character outside ``A-Za-z0-9._+-``.
+    """
+    if not _SAFE_NAME.fullmatch(name):
+        raise UsageError(
+            f"'{name}' can't be a file name on a board: use letters, digits and . _ + - "
+            "(at most 128, not starting with a dot); rename the file"
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class DeviceLayout:
+    """Paths below the device root, an absolute path on the board."""
+
+    root: PurePosixPath
+
+    @property
+    def store(self) -> PurePosixPath:
+        return self.root / "store"
+
+    @property
+    def releases(self) -> PurePosixPath:
+        return self.root / "releases"
+
+    @property
+    def current(self) -> PurePosixPath:
+        return self.root / "current"
+
+    @property
+    def log(self) -> PurePosixPath:
+        return self.root / "deployments.log"
+
+    @property
+    def runs(self) -> PurePosixPath:
+        return self.root / "runs"
+
+    def blob(self, sha256: str) -> PurePosixPath:
+        return self.store / sha256
+
+    def release(self, release_id: str) -> PurePosixPath:
+        return self.releases / safe_name(release_id)
