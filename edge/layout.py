@@ -21,8 +21,9 @@ def data_dir(name: str) -> Path:
     return packaged if packaged.is_dir() else _PACKAGE.parent / name
 
 
-def boards_dir() -> Path:
-    return data_dir("boards")
+def boards_dirs() -> tuple[Path, ...]:
+    """Where board files are looked for: those shipped, then ``boards`` in the working directory."""
+    return (data_dir("boards"), Path("boards"))
 
 
 def toolchains_dir() -> Path:

@@ -57,7 +57,7 @@ class Process(Protocol):
 
 
 class Transport(Protocol):
-    """The way to one board. Every call has a deadline of ours; none goes through a shell unquoted."""
+    """The way to one board. Every call has a deadline; no word reaches a shell unquoted."""
 
     @property
     def name(self) -> str:

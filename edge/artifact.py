@@ -1,0 +1,120 @@
+"""Artifact: a file that goes to a board, known by its content; and what its ELF header says."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.dynamic import DynamicSection
+from elftools.elf.elffile import ELFFile
+from elftools.elf.gnuversions import GNUVerNeedSection
+from elftools.elf.sections import SymbolTableSection
+
+from edge.errors import HostError, UsageError
+
+_MACHINES = {"EM_AARCH64": "aarch64", "EM_ARM": "armv7l", "EM_X86_64": "x86_64", "EM_386": "i686"}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A host file and its content's name.
+
+    :ivar place: where it stands in a release, e.g. ``bin/edge-run``.
+    """
+
+    path: Path
+    place: str
+    sha256: str
+    size_bytes: int
+    executable: bool = False
+
+
+@dataclass(frozen=True)
+class ElfFacts:
+    """What the dynamic loader will ask for.
+
+    :ivar machine: as ``uname -m`` spells it: ``aarch64``, ``armv7l``, ``x86_64``; else ELF's name.
+    :ivar needed: DT_NEEDED names.
+    :ivar versions: highest symbol version needed by prefix: ``{"GLIBC": (2, 28)}``.
+    :ivar defined: exported dynamic symbols.
+    :ivar undefined: dynamic symbols that others must provide.
+    """
+
+    machine: str
+    bits: int
+    needed: tuple[str, ...]
+    versions: dict[str, tuple[int, ...]]
+    defined: frozenset[str]
+    undefined: frozenset[str]
+
+
+def hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def of_file(path: Path, place: str, *, executable: bool = False) -> Artifact:
+    """:raises UsageError: the file is missing or can't be read."""
+    try:
+        return Artifact(path, place, hash_file(path), path.stat().st_size, executable)
+    except OSError as error:
+        raise UsageError(f"can't read {path}: {error.strerror}; check the path") from None
+
+
+def elf_facts(path: Path) -> ElfFacts:
+    """:raises UsageError: no ELF file, or a damaged one."""
+    try:
+        with path.open("rb") as file:
+            return _read_elf(ELFFile(file))
+    except OSError as error:
+        raise UsageError(f"can't read {path}: {error.strerror}; check the path") from None
+    except (ELFError, ValueError, KeyError, AttributeError) as error:
+        raise UsageError(f"{path} is no program or library (ELF file): {error}") from None
+
+
+def _read_elf(elf: ELFFile) -> ElfFacts:
+    machine = str(elf["e_machine"])
+    dynamic = elf.get_section_by_name(".dynamic")
+    needed: tuple[str, ...] = ()
+    if isinstance(dynamic, DynamicSection):
+        needed = tuple(str(tag.needed) for tag in dynamic.iter_tags("DT_NEEDED"))
+    versions: dict[str, tuple[int, ...]] = {}
+    for section in elf.iter_sections():
+        if isinstance(section, GNUVerNeedSection):
+            for _, entries in section.iter_versions():
+                for entry in entries:
+                    prefix, _, number = entry.name.partition("_")
+                    if number and all(part.isdigit() for part in number.split(".")):
+                        version = tuple(int(part) for part in number.split("."))
+                        versions[prefix] = max(versions.get(prefix, ()), version)
+    defined: set[str] = set()
+    undefined: set[str] = set()
+    symbols = elf.get_section_by_name(".dynsym")
+    for symbol in symbols.iter_symbols() if isinstance(symbols, SymbolTableSection) else ():
+        if symbol.name:
+            (undefined if symbol["st_shndx"] == "SHN_UNDEF" else defined).add(symbol.name)
+    return ElfFacts(
+        _MACHINES.get(machine, machine),
+        elf.elfclass,
+        needed,
+        versions,
+        frozenset(defined),
+        frozenset(undefined),
+    )
+
+
+def move_into_place(temporary: Path, final: Path) -> None:
+    """Rename, so that ``final`` is absent or whole.
+
+    :raises HostError: the rename failed.
+    """
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary.replace(final)
+    except OSError as error:
+        raise HostError(f"can't write {final}: {error.strerror}") from None

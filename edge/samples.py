@@ -1,0 +1,70 @@
+"""What a run recorded: the board's records as numpy arrays, mapped, not copied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edge import abi
+from edge.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A recording.
+
+    :ivar records: shape ``[n]``, the header's ``edge_sample`` layout; read-only, backed by the
+        mapped file. ``elapsed_ns`` spans ``iterations`` invocations.
+    :ivar remainder_bytes: bytes of a cut record at the file's end.
+    :ivar tick_ns: smallest step that the board's clock was seen to make.
+    :ivar clock_cost_ns: median cost of one reading of that clock.
+    :ivar loop_cost_ns: median time of a sample around an empty function; not subtracted anywhere.
+    """
+
+    records: npt.NDArray[np.void]
+    remainder_bytes: int
+    tick_ns: int
+    clock_cost_ns: int
+    loop_cost_ns: int
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def latency_ns(self) -> npt.NDArray[np.float64]:
+        """Shape ``[n]``: nanoseconds per invocation, a sample's mean where it spans several."""
+        elapsed: npt.NDArray[np.float64] = self.records["elapsed_ns"].astype(np.float64)
+        per_call: npt.NDArray[np.float64] = elapsed / self.records["iterations"]
+        return per_call
+
+
+def load(library: abi.Library, path: Path) -> Samples:
+    """Map ``samples.bin``.
+
+    :raises UsageError: the file is missing, or no recording of this ABI.
+    """
+    f = abi.ffi()
+    recording = f.new("edge_recording *")
+    library.check(library.lib.edge_recording_map(str(path).encode(), recording))
+    # The array's buffer keeps this pointer alive, and the pointer's end unmaps the file.
+    pointer = f.gc(recording.samples, lambda _: library.lib.edge_recording_unmap(recording))
+    header = recording.header
+    dtype = abi.sample_dtype()
+    if header.sample_bytes != dtype.itemsize:
+        raise UsageError(
+            f"{path} has records of {header.sample_bytes} bytes, this edge reads "
+            f"{dtype.itemsize}: measure again with this version"
+        )
+    view = f.buffer(pointer, recording.count * dtype.itemsize)
+    records = np.frombuffer(view, dtype=dtype)
+    records.flags.writeable = False
+    return Samples(
+        records,
+        int(recording.remainder_bytes),
+        int(header.tick_ns),
+        int(header.clock_cost_ns),
+        int(header.loop_cost_ns),
+    )
