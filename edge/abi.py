@@ -140,7 +140,8 @@ class Library:
     def check(self, code: int) -> None:
         """Raise the exception that ``code`` stands for, with the library's own message."""
         if code != 0:
-            check(code, ffi().string(self.lib.edge_error()).decode("utf-8", "replace"))
+            message: Any = ffi().string(self.lib.edge_error())
+            check(code, message.decode("utf-8", "replace"))
 
     def check_model(self, path: Path) -> None:
         """Walk a .tflite file's offsets.

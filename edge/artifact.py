@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
-from elftools.elf.gnuversions import GNUVerNeedSection
+from elftools.elf.gnuversions import GNUVerDefSection, GNUVerNeedSection
 from elftools.elf.sections import SymbolTableSection
 
 from edge.errors import HostError, UsageError
@@ -82,15 +84,15 @@ def _read_elf(elf: ELFFile) -> ElfFacts:
     dynamic = elf.get_section_by_name(".dynamic")
     needed: tuple[str, ...] = ()
     if isinstance(dynamic, DynamicSection):
-        needed = tuple(str(tag.needed) for tag in dynamic.iter_tags("DT_NEEDED"))
+        tags: Iterator[Any] = dynamic.iter_tags("DT_NEEDED")
+        needed = tuple(str(tag.needed) for tag in tags)
     versions: dict[str, tuple[int, ...]] = {}
     for section in elf.iter_sections():
         if isinstance(section, GNUVerNeedSection):
             for _, entries in section.iter_versions():
                 for entry in entries:
-                    prefix, _, number = entry.name.partition("_")
-                    if number and all(part.isdigit() for part in number.split(".")):
-                        version = tuple(int(part) for part in number.split("."))
+                    prefix = entry.name.partition("_")[0]
+                    if version := _version(entry.name, prefix):
                         versions[prefix] = max(versions.get(prefix, ()), version)
     defined: set[str] = set()
     undefined: set[str] = set()
@@ -106,6 +108,33 @@ def _read_elf(elf: ELFFile) -> ElfFacts:
         frozenset(defined),
         frozenset(undefined),
     )
+
+
+def provided_version(path: Path, prefix: str) -> tuple[int, ...]:
+    """The highest symbol version that a library provides: ``(2, 36)`` for libc.so.6 and ``GLIBC``.
+
+    :raises UsageError: no ELF file, or it provides no such version.
+    """
+    highest: tuple[int, ...] = ()
+    try:
+        with path.open("rb") as file:
+            for section in ELFFile(file).iter_sections():
+                if isinstance(section, GNUVerDefSection):
+                    for _, entries in section.iter_versions():
+                        for entry in entries:
+                            highest = max(highest, _version(entry.name, prefix))
+    except (OSError, ELFError) as error:
+        raise UsageError(f"can't read {path}: {error}") from None
+    if not highest:
+        raise UsageError(f"{path} provides no symbol version {prefix}_*")
+    return highest
+
+
+def _version(name: str, prefix: str) -> tuple[int, ...]:
+    start, _, number = name.partition("_")
+    if start != prefix or not all(part.isdigit() for part in number.split(".")):
+        return ()
+    return tuple(int(part) for part in number.split("."))
 
 
 def move_into_place(temporary: Path, final: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +48,7 @@ def load(library: abi.Library, path: Path) -> Samples:
     :raises UsageError: the file is missing, or no recording of this ABI.
     """
     f = abi.ffi()
-    recording = f.new("edge_recording *")
+    recording: Any = f.new("edge_recording *")
     library.check(library.lib.edge_recording_map(str(path).encode(), recording))
     # The array's buffer keeps this pointer alive, and the pointer's end unmaps the file.
     pointer = f.gc(recording.samples, lambda _: library.lib.edge_recording_unmap(recording))
@@ -58,7 +59,7 @@ def load(library: abi.Library, path: Path) -> Samples:
             f"{path} has records of {header.sample_bytes} bytes, this edge reads "
             f"{dtype.itemsize}: measure again with this version"
         )
-    view = f.buffer(pointer, recording.count * dtype.itemsize)
+    view = memoryview(f.buffer(pointer, recording.count * dtype.itemsize))
     records = np.frombuffer(view, dtype=dtype)
     records.flags.writeable = False
     return Samples(

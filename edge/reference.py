@@ -1,0 +1,194 @@
+"""What this machine's own interpreter says: the answer that a board is compared with.
+
+The interpreter runs in a process of its own (``python -m edge.reference``), so that a model that
+crashes it, or its chatter, does not reach the command that asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge import artifact, layout
+from edge.errors import HostError, UsageError
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+_SEED = 20240131
+_PACKAGES = (
+    ("tflite-runtime", "tflite_runtime.interpreter"),
+    ("ai-edge-litert", "ai_edge_litert.interpreter"),
+)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Inputs and what the host's interpreter made of them.
+
+    :ivar inputs: by tensor name, shape ``[n, ...]``; also on disk in ``inputs_file`` (.npz).
+    :ivar outputs: by tensor name.
+    :ivar steps: quantization step per output tensor; 0 for real-valued outputs.
+    :ivar interpreter: the package and version that computed them.
+    """
+
+    inputs_file: Path
+    inputs: Arrays
+    outputs: Arrays
+    steps: dict[str, float]
+    interpreter: str
+
+
+def interpreter_name() -> str:
+    """Package and version of this machine's interpreter, e.g. ``tflite-runtime 2.14.0``.
+
+    :raises HostError: there is none.
+    """
+    for package, _ in _PACKAGES:
+        try:
+            return f"{package} {importlib.metadata.version(package)}"
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    raise HostError(
+        "no TFLite interpreter in this Python: `pip install tflite-runtime` (Python 3.11 or older) "
+        "or `pip install ai-edge-litert`"
+    )
+
+
+def compute(model: Path, inputs: Arrays | None = None) -> Reference:
+    """Run ``model`` on this machine, or take the cached result of the same question.
+
+    :param inputs: by tensor name, shape ``[n, ...rest]`` where the model takes ``[batch, ...rest]``;
+        each is cut into batches. None: one batch of seeded random data in each tensor's range.
+    :raises UsageError: the model does not load here, or the inputs do not fit it.
+    :raises HostError: no interpreter, or it crashed.
+    """
+    name = interpreter_name()
+    key = hashlib.sha256(f"{artifact.hash_file(model)} {name} {_SEED}".encode())
+    for tensor, array in sorted((inputs or {}).items()):
+        key.update(f"{tensor} {array.dtype} {array.shape}".encode())
+        key.update(np.ascontiguousarray(array).tobytes())
+    folder = layout.cache_dir() / "references" / key.hexdigest()[:32]
+    if not (folder / "outputs.npz").exists():
+        _compute_into(folder, model, inputs)
+    steps = json.loads((folder / "steps.json").read_text(encoding="utf-8"))
+    return Reference(
+        folder / "inputs.npz",
+        _load(folder / "inputs.npz"),
+        _load(folder / "outputs.npz"),
+        steps,
+        name,
+    )
+
+
+def _load(path: Path) -> Arrays:
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def _compute_into(folder: Path, model: Path, inputs: Arrays | None) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        work = Path(temporary)
+        if inputs is not None:
+            save(work / "inputs.npz", inputs)
+        result = subprocess.run(
+            [sys.executable, "-m", "edge.reference", str(model), str(work)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode < 0:
+            raise HostError(
+                f"this machine's interpreter crashed on {model} (signal {-result.returncode}): "
+                "no reference; deploy with --no-smoke if you trust the model"
+            )
+        if result.returncode != 0:
+            line = (result.stderr.strip().splitlines() or ["no message"])[-1]
+            raise UsageError(f"{model} does not run on this machine's interpreter: {line}")
+        for part in ("inputs.npz", "steps.json", "outputs.npz"):
+            (work / part).replace(folder / part)
+
+
+def save(path: Path, arrays: Arrays) -> None:
+    """Write an uncompressed .npz; unlike ``numpy.savez`` it takes any name, ``file`` too."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def random_input(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Seeded data over the whole range of ``dtype``; reals are uniform in [0, 1)."""
+    random = np.random.default_rng(_SEED)
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        return random.random(shape).astype(kind)
+    if kind.kind == "b":
+        return random.random(shape) < 0.5
+    if kind.kind in "iu" and kind.itemsize == 1:
+        info = np.iinfo(kind)
+        return random.integers(info.min, info.max, shape, endpoint=True).astype(kind)
+    if kind.kind in "iu":
+        # Wide integers are indices or counts more often than signals: stay where both make sense.
+        return random.integers(0, 2, shape).astype(kind)
+    raise UsageError(f"can't make up data of type {kind}")
+
+
+def _run_here(model: str, work: Path) -> None:
+    """The child's whole work: read inputs.npz if there, write inputs, outputs and steps."""
+    for _, module in _PACKAGES:
+        try:
+            interpreter_class = importlib.import_module(module).Interpreter
+            break
+        except ImportError:
+            continue
+    interpreter = interpreter_class(model_path=model, num_threads=1)
+    interpreter.allocate_tensors()
+    details = interpreter.get_input_details()
+    source = work / "inputs.npz"
+    if source.exists():
+        inputs = _load(source)
+    else:
+        inputs = {d["name"]: random_input(tuple(d["shape"]), d["dtype"]) for d in details}
+        save(source, inputs)
+    missing = sorted({d["name"] for d in details} ^ set(inputs))
+    if missing:
+        names = ", ".join(d["name"] for d in details)
+        raise ValueError(f"inputs are named {names}; {missing[0]!r} is missing or unknown")
+    batches = {len(inputs[d["name"]]) // max(1, int(d["shape"][0])) for d in details}
+    if len(batches) != 1:
+        raise ValueError("inputs hold different numbers of samples")
+    outputs: dict[str, list[npt.NDArray[Any]]] = {}
+    steps = {}
+    for index in range(batches.pop()):
+        for d in details:
+            size = int(d["shape"][0])
+            interpreter.set_tensor(d["index"], inputs[d["name"]][index * size : (index + 1) * size])
+        interpreter.invoke()
+        for d in interpreter.get_output_details():
+            outputs.setdefault(d["name"], []).append(interpreter.get_tensor(d["index"]))
+            steps[d["name"]] = float(d["quantization"][0])
+    (work / "steps.json").write_text(json.dumps(steps), encoding="utf-8")
+    save(
+        work / "outputs.npz",
+        {k: v[0] if len(v) == 1 else np.concatenate(v) for k, v in outputs.items()},
+    )
+
+
+if __name__ == "__main__":
+    try:
+        _run_here(sys.argv[1], Path(sys.argv[2]))
+    except Exception as error:  # the parent shows the last line; a traceback would bury it
+        sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")
