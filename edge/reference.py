@@ -69,8 +69,8 @@ def interpreter_name() -> str:
 def compute(model: Path, inputs: Arrays | None = None) -> Reference:
     """Run ``model`` on this machine, or take the cached result of the same question.
 
-    :param inputs: by tensor name, shape ``[n, ...rest]`` where the model takes ``[batch, ...rest]``;
-        each is cut into batches. None: one batch of seeded random data in each tensor's range.
+    :param inputs: by tensor name, shape ``[n, ...rest]`` where the model takes
+        ``[batch, ...rest]``; each is cut into batches. None: one batch of seeded random data in each tensor's range.
     :raises UsageError: the model does not load here, or the inputs do not fit it.
     :raises HostError: no interpreter, or it crashed.
     """
@@ -126,7 +126,7 @@ def save(path: Path, arrays: Arrays) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w") as member:
-                np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+                np.save(member, array, allow_pickle=False)
 
 
 def random_input(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:

@@ -149,3 +149,17 @@ def _unpack(wheel: Wheel, path: Path, library: Path) -> None:
     part = library.with_suffix(".part")
     part.write_bytes(content)
     artifact.move_into_place(part, library)
+
+
+def own_library(path: Path) -> Artifact:
+    """A TfLite C library of the user's own.
+
+    :raises UsageError: it is missing, no library, or does not export the TfLite C API.
+    """
+    found = artifact.of_file(path, PLACE)
+    if "TfLiteInterpreterCreate" not in artifact.elf_facts(path).defined:
+        raise UsageError(
+            f"{path} does not export the TfLite C API (TfLiteInterpreterCreate): "
+            "name a libtensorflowlite_c.so, or leave --lib away for the board's own runtime"
+        )
+    return found

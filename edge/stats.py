@@ -98,3 +98,8 @@ def paired_ratio(a: npt.ArrayLike, b: npt.ArrayLike, confidence: float = CONFIDE
     error = float(scipy_stats.sem(logs))
     half = float(scipy_stats.t.ppf((1 + confidence) / 2, len(logs) - 1)) * error
     return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half), confidence)
+
+
+def median(values: npt.ArrayLike) -> float:
+    """Middle of ``values``, shape ``[n]``, n at least 1; for comparisons inside one run."""
+    return float(np.median(np.asarray(values, dtype=np.float64)))

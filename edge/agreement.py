@@ -1,0 +1,58 @@
+"""Agreement: how near a board's outputs are to the host's reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge.errors import BoardError
+from edge.reference import Arrays, Reference
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The output that is farthest off, measured by what it is allowed.
+
+    :ivar largest_difference: largest absolute difference over all outputs, in the output's unit.
+    :ivar bound: what was allowed.
+    """
+
+    model: str
+    largest_difference: float
+    bound: float
+
+    @property
+    def ok(self) -> bool:
+        return self.largest_difference <= self.bound
+
+
+def compare(model: str, got: Arrays, expected: Reference) -> Agreement:
+    """Compare outputs.
+
+    Allowed is one part in fifty of the reference's largest value for real outputs, four steps for
+    quantized ones: kernels for different processors round differently, above all where weights are
+    quantized and activations are not, but a wrong model or a broken kernel is far outside.
+
+    :raises BoardError: an output is missing or has another shape.
+    """
+    largest, bound = 0.0, np.inf
+    for name, want in expected.outputs.items():
+        if name not in got or got[name].shape != want.shape or got[name].dtype != want.dtype:
+            raise BoardError(
+                f"{model}: the board's output '{name}' is not what this machine computes: "
+                f"{want.dtype} {want.shape}; the runtime on the board is not the one deployed"
+            )
+        if want.size == 0:
+            continue
+        same = (got[name] == want) | ((got[name] != got[name]) & (want != want))
+        difference = np.abs(got[name].astype(np.float64) - want.astype(np.float64))
+        # NaN or infinity on one side only is a difference that no bound allows.
+        worst = float(np.max(np.where(same, 0.0, np.nan_to_num(difference, nan=np.inf))))
+        if want.dtype.kind in "iu":
+            allowed = 4.0
+        else:
+            allowed = 0.02 * max(float(np.max(np.abs(want))), 1e-6)
+        if worst / allowed >= largest / bound or bound == np.inf:
+            largest, bound = worst, allowed
+    return Agreement(model, largest, float(bound))

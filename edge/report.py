@@ -1,0 +1,238 @@
+"""Report: findings, boards, deployments and runs as text for people and JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from edge.board import Board
+
+if TYPE_CHECKING:  # a table of boards should not wait for SSH and scipy to be imported
+    from edge.deploy import Deployment
+    from edge.preflight import Finding
+    from edge.run import Run
+    from edge.stats import Percentile
+
+_MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "stop": "[red]stop[/]"}
+
+
+def progress(line: str) -> None:
+    """One line on standard error, so that standard output stays clean for the result."""
+    sys.stderr.write(f"  {line}\n")
+    sys.stderr.flush()
+
+
+def print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def print_table(table: Table) -> None:
+    # A file or a pipe has no width; the usual 80 columns would cut numbers off.
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    console.print(table)
+
+
+def print_line(line: str) -> None:
+    Console(soft_wrap=True, highlight=False, markup=False).print(line)
+
+
+def table(title: str, columns: Sequence[str], *, left: int = 1) -> Table:
+    """An empty table: the first ``left`` columns are text, the others numbers."""
+    made = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
+    for number, column in enumerate(columns):
+        made.add_column(
+            column,
+            justify="left" if number < left else "right",
+            no_wrap=number < left,
+        )
+    return made
+
+
+def duration(nanoseconds: float) -> str:
+    """Three digits with a unit: ``115 µs``, ``2.04 s``."""
+    for unit, factor in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        if nanoseconds >= factor:
+            return f"{_three(nanoseconds / factor)} {unit}"
+    return f"{_three(nanoseconds)} ns"
+
+
+def size(count_bytes: float) -> str:
+    """Three digits with a decimal unit: ``9.21 MB``."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count_bytes >= factor:
+            return f"{_three(count_bytes / factor)} {unit}"
+    return f"{count_bytes:.0f} B"
+
+
+def _three(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def interval(percentile: Percentile | None) -> str:
+    """``115 µs (113 to 118)``: the value and what holds the true quantile; blank if unsupported."""
+    if percentile is None:
+        return ""
+    low, high = duration(percentile.low), duration(percentile.high)
+    return f"{duration(percentile.value)} ({low} to {high})"
+
+
+def boards_table(boards: Sequence[Board]) -> Table:
+    made = table("", ["board", "system", "core", "cores", "memory", "values from"], left=3)
+    for board in boards:
+        made.add_row(
+            board.name,
+            board.description,
+            f"{board.arch} {board.cpu}",
+            str(board.cores),
+            f"{board.memory_mib} MiB",
+            board.verified,
+        )
+    return made
+
+
+def board_json(board: Board) -> dict[str, Any]:
+    return {key: getattr(board, key) for key in sorted(board.__dataclass_fields__)}
+
+
+def findings_table(target: str, findings: Sequence[Finding]) -> Table:
+    made = table(f"{target}", ["check", "", "found", "what to do"], left=4)
+    made.columns[2].no_wrap = made.columns[3].no_wrap = False
+    for finding in findings:
+        made.add_row(finding.check, _MARKS[finding.level], finding.text, finding.remedy)
+    return made
+
+
+def deployment_lines(done: Deployment) -> list[str]:
+    """What happened, for people."""
+    wanted = done.release
+    sent = f"{done.sent_files} files, {size(done.sent_bytes)} sent"
+    if not done.sent_files:
+        sent = "nothing to send"
+    lines = [
+        f"{done.board} ({done.target}): release {wanted.id} is live, "
+        f"{len(wanted.models)} model{'s' if len(wanted.models) != 1 else ''}, {sent}"
+    ]
+    if done.previous and done.changed:
+        lines.append(f"before: {done.previous}")
+    lines += [
+        f"checked {a.model}: largest difference from this machine {a.largest_difference:.3g} "
+        f"(allowed {a.bound:.3g})"
+        for a in done.smoke
+    ]
+    return lines
+
+
+def deployment_json(done: Deployment) -> dict[str, Any]:
+    return {
+        "board": done.board,
+        "target": done.target,
+        "release": done.release.id,
+        "previous": done.previous,
+        "changed": done.changed,
+        "runtime": done.release.runtime,
+        "models": [a.path.name for a in done.release.models],
+        "sent_bytes": done.sent_bytes,
+        "sent_files": done.sent_files,
+        "smoke": [
+            {
+                "model": a.model,
+                "largest_difference": a.largest_difference,
+                "bound": a.bound,
+            }
+            for a in done.smoke
+        ],
+    }
+
+
+def runs_table(runs: Sequence[Run], title: str = "") -> Table:
+    """Latency per run; a percentile that no run supports has no column."""
+    from edge.run import QUANTILES
+
+    found = {run.id: {p.quantile: p for p in run.percentiles()} for run in runs}
+    quantiles = [q for q in QUANTILES if any(q in found[run.id] for run in runs)]
+    labels = [f"p{100 * q:g} (95 % bounds)" for q in quantiles]
+    made = table(title, ["model", "delegated", "samples", *labels, "cold start", "peak memory"])
+    for run in runs:
+        made.add_row(
+            run.model,
+            delegation(run),
+            str(len(run.samples)),
+            *(interval(found[run.id].get(q)) for q in quantiles),
+            duration(cold_start_ns(run)),
+            size(run.report["peak_rss_bytes"]),
+        )
+    return made
+
+
+def delegation(run: Run) -> str:
+    """``4/5``: nodes that the delegate took, of all."""
+    taken = run.report["delegation"]
+    return f"{taken['nodes_delegated']}/{taken['nodes_total']}" if taken["applied"] else "off"
+
+
+def cold_start_ns(run: Run) -> float:
+    """Library open to the end of the first invoke."""
+    return float(sum(v for k, v in run.report["cold_start"].items() if k.endswith("_ns")))
+
+
+def run_lines(run: Run) -> list[str]:
+    """Cold start step by step, the clock, the verdict, and how to do it again."""
+    from edge.run import QUANTILES
+    from edge.stats import needed
+
+    steps = [
+        f"{key.removesuffix('_ns').replace('_', ' ')} {duration(value)}"
+        for key, value in run.report["cold_start"].items()
+        if key.endswith("_ns")
+    ]
+    clock = run.samples
+    lines = [
+        "cold start: " + ", ".join(steps),
+        f"clock: tick {clock.tick_ns} ns, reading it {clock.clock_cost_ns} ns, empty sample "
+        f"{clock.loop_cost_ns} ns (not subtracted); "
+        f"invocations a sample: {run.report['iterations']}",
+    ]
+    missing = [q for q in QUANTILES if q not in {p.quantile for p in run.percentiles()}]
+    if missing:
+        counts = ", ".join(f"p{100 * q:g} {needed(q)}" for q in missing)
+        lines.append(f"not shown, for lack of samples (samples needed): {counts}")
+    reasons = run.verdict()
+    if reasons:
+        lines += [f"not trusted: {reason.text}; {reason.remedy}" for reason in reasons]
+    else:
+        lines.append("verdict: trusted")
+    lines.append(
+        f"reproduce: {run.command}  # model {run.model_sha256[:12]}, "
+        f"runtime {run.library_sha256[:12]}, runner {run.runner_sha256[:12]}"
+    )
+    return lines
+
+
+def run_json(run: Run) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "board": run.board,
+        "target": run.target,
+        "emulated": run.emulated,
+        "model": run.model,
+        "model_sha256": run.model_sha256,
+        "library_sha256": run.library_sha256,
+        "runner_sha256": run.runner_sha256,
+        "runtime": run.runtime,
+        "kernel": run.kernel,
+        "measured_at": run.measured_at,
+        "samples": len(run.samples),
+        "percentiles_ns": {
+            p.label: {"value": p.value, "low": p.low, "high": p.high, "confidence": p.confidence}
+            for p in run.percentiles()
+        },
+        "verdict": [{"code": r.code, "text": r.text, "remedy": r.remedy} for r in run.verdict()],
+        "report": run.report,
+        "reproduce": run.command,
+    }

@@ -1,0 +1,140 @@
+"""Run: one measurement. Plan, what was found, and the samples; saved as run.json + samples.bin."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge import abi, samples, stats
+from edge.errors import UsageError
+from edge.samples import Samples
+from edge.stats import Percentile
+
+QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
+
+WARM_ENOUGH = 1.1
+"""A run whose first tenth is this much slower than its last was not warm when it began."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to measure one model.
+
+    :ivar count: samples to take, at most.
+    :ivar duration_s: stop after this long even with fewer samples; 0: no limit.
+    :ivar warmup: invocations before the first sample, at least.
+    :ivar iterations: invocations per sample; 0: chosen so that a sample spans 100 clock ticks.
+    """
+
+    count: int = 500
+    duration_s: float = 0.0
+    warmup: int = 20
+    iterations: int = 0
+    threads: int = 1
+    xnnpack: bool = True
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a run is not to be trusted as a figure of the board's speed."""
+
+    code: str
+    text: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One measurement of one model on one board.
+
+    :ivar emulated: its times say nothing about the speed of a real board.
+    :ivar report: what edge-run printed: cold start, delegation, memory, clock, warnings.
+    """
+
+    id: str
+    board: str
+    target: str
+    emulated: bool
+    model: str
+    model_sha256: str
+    library_sha256: str
+    runner_sha256: str
+    runtime: str
+    kernel: str
+    measured_at: str
+    command: str
+    plan: Plan
+    report: dict[str, Any]
+    samples: Samples = dataclasses.field(compare=False)
+
+    def percentiles(self) -> list[Percentile]:
+        """Of nanoseconds per invocation: those that the number of samples supports."""
+        latency = self.samples.latency_ns
+        found = (stats.percentile(latency, quantile) for quantile in QUANTILES)
+        return [p for p in found if p is not None]
+
+    def verdict(self) -> list[Reason]:
+        """Empty if the run may be trusted."""
+        return list(_reasons(self))
+
+
+def _reasons(run: Run) -> list[Reason]:
+    found = []
+    if run.emulated:
+        found.append(
+            Reason(
+                "emulated",
+                "emulated: these times say nothing about a real board's speed",
+                "measure on the board itself",
+            )
+        )
+    if len(run.samples) < stats.needed(0.5):
+        found.append(
+            Reason(
+                "too-few-samples",
+                f"{len(run.samples)} samples support no percentile",
+                f"take at least {stats.needed(0.5)} (--count)",
+            )
+        )
+    elif len(run.samples) >= 50:
+        latency = run.samples.latency_ns
+        tenth = len(latency) // 10
+        first, last = stats.median(latency[:tenth]), stats.median(latency[-tenth:])
+        if not 1 / WARM_ENOUGH <= first / last <= WARM_ENOUGH:
+            found.append(
+                Reason(
+                    "drifting",
+                    f"the first tenth took {first / last:.2f} times as long as the last",
+                    "raise --warmup, let the board cool, or stop other programs",
+                )
+            )
+    found += [
+        Reason("runtime-warning", text, "see docs/firmware.md")
+        for text in run.report.get("warnings", [])
+    ]
+    if run.samples.remainder_bytes:
+        found.append(
+            Reason("cut-short", "the recording ends in the middle of a sample", "measure again")
+        )
+    return found
+
+
+def save(run: Run, folder: Path) -> None:
+    """Write run.json beside the samples.bin that is already in ``folder``."""
+    values = {f.name: getattr(run, f.name) for f in dataclasses.fields(run) if f.name != "samples"}
+    values["plan"] = dataclasses.asdict(run.plan)
+    text = json.dumps(values, indent=1, sort_keys=True) + "\n"
+    (folder / "run.json").write_text(text, encoding="utf-8")
+
+
+def load(folder: Path, library: abi.Library) -> Run:
+    """:raises UsageError: the folder holds no run of this version."""
+    try:
+        values = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        values["plan"] = Plan(**values["plan"])
+        return Run(**values, samples=samples.load(library, folder / "samples.bin"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{folder} holds no run that this version reads: {error}") from None

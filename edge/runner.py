@@ -1,0 +1,104 @@
+"""Runner: edge-run on a board, its verbs called from here."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from edge import abi, build, runtime
+from edge.errors import BoardError, EdgeError
+from edge.reference import Arrays
+from edge.session import Session
+
+INFER_TIMEOUT_S = 300.0
+
+
+def infer(
+    session: Session,
+    release_id: str,
+    model: str,
+    inputs_file: Path,
+    *,
+    each: bool = True,
+    threads: int = 1,
+    timeout_s: float = INFER_TIMEOUT_S,
+) -> tuple[Arrays, dict[str, Any]]:
+    """Run a model of a release on the board over the arrays of ``inputs_file`` (.npz).
+
+    :param each: the first axis of every input counts samples; outputs are concatenated.
+    :returns: outputs by tensor name, and what the runner reported.
+    :raises UsageError: the model, library or inputs do not fit each other.
+    :raises BoardError: the run failed, or ended by a signal.
+    """
+    home = session.device.release(release_id)
+    with work_folder(session) as folder, tempfile.TemporaryDirectory() as temporary:
+        session.transport.put(inputs_file, folder / "in.npz")
+        report = call(
+            session,
+            [
+                *(home / build.RUNNER_PLACE, "infer"),
+                *("--lib", home / runtime.PLACE, "--model", home / "models" / model),
+                *("--input", folder / "in.npz", "--output", folder / "out.npz"),
+                *("--threads", str(threads), *(["--each"] if each else [])),
+            ],
+            timeout_s,
+        )
+        local = Path(temporary) / "out.npz"
+        session.transport.get(folder / "out.npz", local)
+        with np.load(local, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}, report
+
+
+def call(session: Session, argv: Sequence[str | PurePosixPath], timeout_s: float) -> dict[str, Any]:
+    """Run edge-run, which prints one JSON object.
+
+    :raises EdgeError: by its exit code, with its own message.
+    """
+    outcome = session.transport.run(argv, timeout_s=timeout_s)
+    if outcome.exit_code != 0:
+        if outcome.exit_code >= 128 or outcome.exit_code < 0:
+            signal = outcome.exit_code - 128 if outcome.exit_code >= 128 else -outcome.exit_code
+            raise BoardError(
+                f"{argv[1]} on {session.transport.name} was ended by signal {signal} "
+                f"{outcome.error_text[-200:]}".rstrip()
+                + "; the runtime crashed on this model, or the board ran out of memory"
+            )
+        message = (outcome.error_text.splitlines() or [""])[-1].removeprefix("edge-run: ")
+        abi.check(outcome.exit_code, f"{session.transport.name}: {message}")
+    try:
+        report: dict[str, Any] = json.loads(outcome.stdout)
+    except ValueError:
+        raise BoardError(
+            f"edge-run {argv[1]} on {session.transport.name} printed no JSON: "
+            f"{outcome.text[:100]!r}; deploy again"
+        ) from None
+    return report
+
+
+@contextlib.contextmanager
+def work_folder(session: Session) -> Iterator[PurePosixPath]:
+    """A folder on the board for one run; in memory where the board has room for it there."""
+    name = f"edge-{uuid.uuid4().hex[:12]}"
+    script = (
+        'for base in /dev/shm "$1"; do mkdir -p "$base" 2>/dev/null; '
+        'mkdir -m 700 "$base/$2" 2>/dev/null && echo "$base/$2" && exit 0; done; exit 1'
+    )
+    outcome = session.transport.run(["sh", "-c", script, "sh", session.device.runs, name])
+    folder = PurePosixPath(outcome.text.strip())
+    if not outcome.ok or not folder.is_absolute() or folder.name != name:
+        raise BoardError(
+            f"{session.transport.name} has no room for a work folder: {outcome.error_text}; "
+            f"check {session.device.runs}"
+        )
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(EdgeError):
+            session.transport.run(["rm", "-rf", folder], timeout_s=10.0)

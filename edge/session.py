@@ -1,0 +1,119 @@
+"""Session: a board that answers. Starts the machine if it is an emulated one, connects, asks."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from edge import artifact, emulator, facts, image, layout, machine
+from edge.board import Board
+from edge.errors import UsageError
+from edge.facts import Facts
+from edge.layout import DeviceLayout
+from edge.transport import Transport, ssh
+from edge.transport.emulated import EmulatedTransport
+from edge.transport.ssh import SshTarget
+
+DEBIAN_ARCHITECTURES = {"aarch64": "arm64", "armv7l": "armhf"}
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open connection to a board.
+
+    :ivar facts: read when the session was opened.
+    """
+
+    board: Board
+    transport: Transport
+    facts: Facts
+
+    @property
+    def device(self) -> DeviceLayout:
+        return DeviceLayout(self.facts.root)
+
+
+@contextlib.contextmanager
+def connect(board: Board, progress: Callable[[str], None]) -> Iterator[Session]:
+    """Reach ``board`` and read its facts; whatever was started for it is stopped at the end.
+
+    :raises UnreachableError: nobody answers, or the login or the host key is refused.
+    :raises HostError: an emulated board can't be started on this machine.
+    """
+    with contextlib.ExitStack() as stack:
+        if board.emulation == "user":
+            opened = _user_mode(board, progress)
+        elif board.emulation == "machine":
+            progress(f"starting the virtual machine of {board.name}")
+            guest = stack.enter_context(
+                machine.start(
+                    image.load(_image(board)),
+                    name=board.name,
+                    cpu=board.cpu,
+                    cores=board.cores,
+                    memory_mib=board.memory_mib,
+                    progress=progress,
+                )
+            )
+            opened = _over_ssh(board, guest_target(guest))
+        else:
+            opened = _over_ssh(board, ssh.resolve(board.host or board.name))
+        stack.enter_context(opened.transport)
+        yield opened
+
+
+def guest_target(guest: machine.Machine) -> SshTarget:
+    """How to log in to a virtual machine: its key is known because the image was built with it."""
+    return SshTarget(
+        hostname=guest.ssh_host,
+        port=guest.ssh_port,
+        user=guest.user,
+        alias=guest.name,
+        identity_files=(guest.identity_file,),
+        identities_only=True,
+        known_hosts=(guest.known_hosts_file,),
+    )
+
+
+def _image(board: Board) -> str:
+    if board.image is None:
+        raise UsageError(f"board {board.name} is emulated but names no image")
+    return board.image
+
+
+def _over_ssh(board: Board, target: SshTarget) -> Session:
+    transport = ssh.connect(target)
+    try:
+        return Session(board, transport, facts.read(transport, board.root))
+    except BaseException:
+        transport.close()
+        raise
+
+
+def _user_mode(board: Board, progress: Callable[[str], None]) -> Session:
+    """Programs of the board under QEMU's user mode; shell and files are this machine's own."""
+    sysroot = image.sysroot(image.load(_image(board)), progress)
+    tool = emulator.user_emulator(DEBIAN_ARCHITECTURES[board.arch], progress)
+    root = layout.machines_dir() / board.name / "root"
+    root.mkdir(parents=True, exist_ok=True)
+    transport = EmulatedTransport(
+        (*tool.argv, "-L", str(sysroot), "-cpu", board.cpu),
+        tool.env,
+        PurePosixPath(root),
+        board.name,
+    )
+    here = facts.read(transport, str(root))
+    libc = next(sysroot.rglob("libc.so.6"))
+    major, minor = artifact.provided_version(libc, "GLIBC")[:2]
+    seen = dataclasses.replace(
+        here,
+        machine=board.arch,
+        libc=f"glibc {major}.{minor}",
+        glibc=(major, minor),
+        features=(),
+        libraries=frozenset(path.name for path in sysroot.rglob("*.so*")),
+    )
+    return Session(board, transport, seen)
