@@ -1,0 +1,821 @@
+"""A board over SSH: what the user's own ``ssh`` would do, with deadlines that hold.
+
+The user's configuration is resolved by ``ssh -G``, because paramiko ignores ``Include`` and
+``IdentityAgent``. fabric connects; commands and copies go through exec channels of its one
+connection, so that a board needs neither SFTP nor scp. paramiko's own timeouts do not cover a link
+that was cut (its sends and its exec reply wait for ever, and its keepalive does not notice), so
+every blocking call here stands under :func:`_guillotine`.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import getpass
+import logging
+import os
+import select
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import IO, Any
+
+import paramiko
+from fabric import Config, Connection  # type: ignore[import-untyped]
+from paramiko.auth_strategy import AuthSource, AuthStrategy, InMemoryPrivateKey, NoneAuth
+from paramiko.common import MSG_CHANNEL_REQUEST
+
+from edge.errors import BoardError, EdgeError, HostError, UnreachableError, UsageError
+from edge.transport import Outcome, Process, Transport, known_hosts
+from edge.transport.command import MAX_OUTPUT_BYTES, STDERR_TAIL_BYTES, program, words
+from edge.transport.hostfile import appearing, readable
+from edge.transport.known_hosts import HostKey
+from edge.transport.target import SshTarget, checked_host, from_options, parse_options
+
+__all__ = ["SshProcess", "SshTarget", "SshTransport", "connect", "resolve"]
+
+_CHUNK = 1 << 15
+_RESOLVE_TIMEOUT_S = 10.0
+_OPEN_TIMEOUT_S = 15.0
+_AGENT_TIMEOUT_S = 60.0
+"""An agent may ask its owner for a touch."""
+_FAILURES = (paramiko.SSHException, OSError, EOFError)
+
+_log = logging.getLogger(__name__)
+# paramiko prints what we report in our own words.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+
+# --- from a name to a target --------------------------------------------------------------------
+
+
+def resolve(host: str, *, config: Path | None = None) -> SshTarget:
+    """What the user's ``ssh`` would do with ``host`` (an alias, an address, ``user@address``).
+
+    ``config`` stands in for ``~/.ssh/config``, as with ``ssh -F``.
+
+    :raises UsageError: ``host`` is no host name, or the configuration has an error.
+    """
+    checked_host(host)
+    client = shutil.which("ssh")
+    if client is None:
+        note = "read by paramiko, as there is no 'ssh' here: Include and IdentityAgent are ignored"
+        _log.warning("%s: %s", host, note)
+        return from_options(
+            host, _lookup_without_client(host, config), environ=os.environ, config=config, note=note
+        )
+    argv = [client, *(["-F", str(config)] if config else []), "-G", "--", host]
+    try:
+        result = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_RESOLVE_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired:
+        raise HostError(
+            f"'ssh -G {host}' did not end in {_RESOLVE_TIMEOUT_S:g} s: does a 'Match exec' in your "
+            "ssh configuration hang?"
+        ) from None
+    if result.returncode:
+        said = result.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise UsageError(
+            f"ssh can't resolve '{host}': {said[-1] if said else result.returncode}; "
+            f"try 'ssh -G {host}'"
+        )
+    options = parse_options(result.stdout.decode("utf-8", "replace"))
+    return from_options(host, options, environ=os.environ, config=config)
+
+
+def _lookup_without_client(host: str, config: Path | None) -> dict[str, list[str]]:
+    """The same keywords as from ``ssh -G``, with OpenSSH's defaults where they matter."""
+    user, _, alias = host.rpartition("@")
+    home = Path.home() / ".ssh"
+    file = config or home / "config"
+    try:
+        found: dict[str, Any] = (
+            dict(paramiko.SSHConfig.from_path(str(file)).lookup(alias)) if file.is_file() else {}
+        )
+    except paramiko.SSHException as error:
+        raise UsageError(f"{file}: {error}") from error
+    options = {k: v if isinstance(v, list) else [str(v)] for k, v in found.items()}
+    if user:
+        options["user"] = [user]
+    options.setdefault("user", [getpass.getuser()])
+    options.setdefault(
+        "identityfile", [str(home / f"id_{kind}") for kind in ("rsa", "ecdsa", "ed25519")]
+    )
+    options.setdefault("userknownhostsfile", [str(home / "known_hosts")])
+    options.setdefault("globalknownhostsfile", ["/etc/ssh/ssh_known_hosts"])
+    return options
+
+
+# --- from a target to a connection --------------------------------------------------------------
+
+
+def connect(target: SshTarget, *, timeout_s: float = 15.0) -> SshTransport:
+    """Connect and log in.
+
+    :raises UnreachableError: nothing answers, the host key is unknown or changed, or the login was
+        refused; one line that says which and what to do.
+    """
+    timeout_s = min(timeout_s, target.connect_timeout_s or timeout_s)
+    way = _Way(target, timeout_s)
+    login = _Login(target)
+    connection = Connection(
+        host=target.hostname,
+        user=target.user,
+        port=target.port,
+        config=Config(
+            lazy=True,  # ~/.fabric.yaml is another program's
+            overrides={
+                "load_ssh_configs": False,
+                "authentication": {"strategy_class": lambda **_: login},
+            },
+        ),
+        connect_timeout=timeout_s,
+        connect_kwargs={
+            "sock": way.socket,
+            "banner_timeout": timeout_s,
+            "auth_timeout": _AGENT_TIMEOUT_S,
+            "channel_timeout": timeout_s,
+            "transport_factory": _transport_factory(target),
+        },
+    )
+    # fabric accepts any host key unless told otherwise.
+    connection.client.set_missing_host_key_policy(_KnownHostsPolicy(target))
+    try:
+        connection.open()
+        transport = connection.client.get_transport()
+        assert transport is not None
+        return SshTransport(target, connection, transport, way)
+    except BaseException as error:
+        connection.client.close()
+        said = way.close()
+        if isinstance(error, EdgeError) or not isinstance(error, Exception):
+            raise
+        raise UnreachableError(_no_login(target, login, error, said)) from error
+    finally:
+        login.close()
+
+
+class _Way:
+    """The socket to the board: plain TCP, or the ends of a proxy program.
+
+    Not paramiko's ``ProxyCommand``: that spins when the program ends, and leaves it a zombie.
+    """
+
+    def __init__(self, target: SshTarget, timeout_s: float) -> None:
+        self._target = target
+        self._proxy: subprocess.Popen[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
+        if not target.proxy_argv:
+            self.socket = self._dial(timeout_s)
+            return
+        self.socket, theirs = socket.socketpair()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
+        try:
+            self._proxy = subprocess.Popen(
+                target.proxy_argv,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=self._stderr,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self.close()
+            raise HostError(
+                f"can't run '{target.proxy_argv[0]}', the way to {target.label}: {error.strerror}"
+            ) from error
+        finally:
+            theirs.close()
+
+    def close(self) -> str:
+        """Hang up; returns the last line that a proxy program wrote on standard error."""
+        self.socket.close()
+        if self._proxy:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._proxy.wait(0.5)
+            if self._proxy.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._proxy.pid, signal.SIGKILL)
+                self._proxy.wait()
+            self._proxy = None
+        said = ""
+        if self._stderr:
+            self._stderr.seek(0)
+            lines = self._stderr.read(1 << 16).decode("utf-8", "replace").strip().splitlines()
+            said = lines[-1].strip() if lines else ""
+            self._stderr.close()
+            self._stderr = None
+        return said
+
+    def _dial(self, timeout_s: float) -> socket.socket:
+        target = self._target
+        try:
+            return socket.create_connection((target.hostname, target.port), timeout_s)
+        except socket.gaierror as error:
+            reason = f"the name '{target.hostname}' does not resolve: {error.strerror}"
+        except TimeoutError:
+            reason = f"no answer in {timeout_s:g} s"
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+        raise UnreachableError(_no_board(target, reason)) from None
+
+
+def _no_board(target: SshTarget, reason: str) -> str:
+    note = f" ({target.note})" if target.note else ""
+    return (
+        f"no board answers at {target.label} (tried {target.address}: {reason}): name another with "
+        f"--host user@address, or add 'Host {target.label}' to ~/.ssh/config{note}"
+    )
+
+
+def _no_login(target: SshTarget, login: _Login, error: Exception, proxy_said: str) -> str:
+    if isinstance(error, paramiko.AuthenticationException) or login.tried:
+        tried = ", ".join(login.tried) or "nothing: no key and no agent"
+        copy = f"ssh-copy-id -p {target.port} {target.user}@{target.hostname}"
+        remedy = (
+            "unlock the key with 'ssh-add'"
+            if any("passphrase" in attempt for attempt in login.tried)
+            else f"put your public key on the board, for example with '{copy}'"
+        )
+        note = f" ({target.note})" if target.note else ""
+        return f"{target.address} refused the login (tried {tried}): {remedy}{note}"
+    if target.proxy_argv:
+        return _no_board(target, proxy_said or f"the way through '{shlex.join(target.proxy_argv)}'")
+    return _no_board(target, f"no SSH server: {error}" if str(error) else "no SSH server")
+
+
+# --- host keys ----------------------------------------------------------------------------------
+
+
+class _KnownHostsPolicy(paramiko.MissingHostKeyPolicy):
+    """Reject every key that the user's known_hosts files do not hold.
+
+    The client is given no host keys of its own, so paramiko asks this for every connection.
+    """
+
+    def __init__(self, target: SshTarget) -> None:
+        self._target = target
+
+    def missing_host_key(
+        self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
+    ) -> None:
+        check_host_key(self._target, HostKey(key.get_name(), key.asbytes()))
+
+
+def check_host_key(target: SshTarget, key: HostKey) -> None:
+    """Compare the key that a server proved with the user's known_hosts files.
+
+    :raises UnreachableError: it is unknown, revoked, or not the one that was recorded.
+    """
+    known = known_hosts.load(target.known_hosts)
+    shown = f"{key.kind} {key.fingerprint}"
+    authority = False
+    other_kinds: set[str] = set()
+    for name in target.host_key_names:
+        entries = known.of(name)
+        if any(e.marker == "@revoked" and e.key == key for e in entries):
+            raise UnreachableError(
+                f"the host key of {target.label} ({shown}) is marked @revoked in your known_hosts: "
+                "this is not a machine to talk to"
+            )
+        authority = authority or any(e.marker == "@cert-authority" for e in entries)
+        plain = [entry for entry in entries if not entry.marker]
+        if any(entry.key == key for entry in plain):
+            return
+        changed = [entry for entry in plain if entry.key.kind == key.kind]
+        # As ssh does: a line for the bare address may vouch for another port, but not accuse it.
+        if changed and name == target.host_key_names[0]:
+            old = changed[0]
+            raise UnreachableError(
+                f"THE HOST KEY OF {target.label} HAS CHANGED: it shows {shown}, but {old.file}:"
+                f"{old.line} has {old.key.fingerprint}; somebody may be listening in, or the board "
+                f"was installed anew: if you know that it was, forget the old key with "
+                f"'ssh-keygen -f {shlex.quote(str(old.file))} -R {shlex.quote(name)}'"
+            )
+        other_kinds |= {entry.key.kind for entry in plain}
+    if target.accept_unknown_host and target.known_hosts:
+        name = target.host_key_names[0]
+        with contextlib.suppress(OSError):  # ssh too goes on when it can't record
+            known_hosts.record(
+                target.known_hosts[0],
+                known_hosts.hashed(name) if target.hash_known_hosts else name,
+                key,
+            )
+        return
+    hints = []
+    if other_kinds:
+        hints.append(f"known_hosts has only {', '.join(sorted(other_kinds))} for it")
+    if authority:
+        hints.append("its @cert-authority can't be checked here")
+    hint = f" ({'; '.join(hints)})" if hints else ""
+    raise UnreachableError(
+        f"the host key of {target.label} ({target.address}) is not known: {shown}{hint}; "
+        f"check it and record it by running '{_first_login(target)}' once"
+    )
+
+
+def _first_login(target: SshTarget) -> str:
+    argv = ["ssh"]
+    if target.config:
+        argv += ["-F", str(target.config)]
+    if not target.alias:
+        argv += ["-p", str(target.port)] if target.port != 22 else []
+        return shlex.join([*argv, f"{target.user}@{target.hostname}"])
+    return shlex.join([*argv, target.alias])
+
+
+def preferred_key_types(target: SshTarget, offered: Sequence[str]) -> list[str]:
+    """``offered`` with the types that known_hosts has for this host in front, as ``ssh`` orders.
+
+    Else a server with several keys may show one that was never recorded.
+    """
+    known = known_hosts.load(target.known_hosts)
+    kinds = {
+        entry.key.kind
+        for name in target.host_key_names
+        for entry in known.of(name)
+        if not entry.marker
+    }
+    if "ssh-rsa" in kinds:
+        kinds |= {"rsa-sha2-512", "rsa-sha2-256"}  # the same key, signed with a better hash
+    return sorted(offered, key=lambda kind: kind not in kinds)
+
+
+# --- logging in ---------------------------------------------------------------------------------
+
+
+class _Agent(paramiko.agent.AgentSSH):
+    """The agent at a socket of our choice: paramiko's own knows only ``SSH_AUTH_SOCK``."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.link.settimeout(_AGENT_TIMEOUT_S)
+        self.link.connect(path)
+        self._connect(self.link)  # type: ignore[attr-defined]
+
+
+class _Login(AuthStrategy):
+    """OpenSSH's order: none, the agent's keys (configured ones first), then the key files."""
+
+    def __init__(self, target: SshTarget) -> None:
+        super().__init__(ssh_config=paramiko.SSHConfig())
+        self._target = target
+        self._agent: _Agent | None = None
+        self.tried: list[str] = []
+
+    def get_sources(self) -> Iterator[AuthSource]:
+        user = self._target.user
+        # Small boards let root in without anything.
+        yield NoneAuth(user)
+        done = set()
+        for key in self._agent_keys():
+            done.add(key.asbytes())
+            self.tried.append(f"{key.comment or key.get_name()} from the agent")
+            yield InMemoryPrivateKey(user, key)
+        for path in self._target.identity_files:
+            if not path.is_file() or path.suffix == ".pub":
+                continue
+            try:
+                loaded = paramiko.PKey.from_path(path)
+            except TypeError:  # what a missing passphrase is in there
+                if _public_blob(path) not in done:
+                    self.tried.append(f"{path} (needs a passphrase)")
+                continue
+            except Exception:  # whatever is wrong with one key file, the next may do
+                self.tried.append(f"{path} (can't be read)")
+                continue
+            if loaded.asbytes() not in done:
+                self.tried.append(str(path))
+                yield InMemoryPrivateKey(user, loaded)
+
+    def close(self) -> None:
+        if self._agent:
+            self._agent.link.close()
+            self._agent = None
+
+    def _agent_keys(self) -> list[paramiko.AgentKey]:
+        if not self._target.agent_socket:
+            return []
+        try:
+            self._agent = _Agent(self._target.agent_socket)
+        except (OSError, paramiko.SSHException) as error:
+            self.tried.append(f"the agent at {self._target.agent_socket} ({error})")
+            return []
+        configured = [_public_blob(path) for path in self._target.identity_files]
+        keys = list(self._agent.get_keys())
+        if self._target.identities_only:
+            keys = [key for key in keys if key.asbytes() in configured]
+        # Configured keys first: a server hangs up after a few.
+        return sorted(keys, key=lambda key: key.asbytes() not in configured)
+
+
+def _public_blob(path: Path) -> bytes:
+    """The public half of a key file, from the ``.pub`` beside it; empty if there is none."""
+    public = path if path.suffix == ".pub" else path.with_name(path.name + ".pub")
+    try:
+        return base64.b64decode(public.read_text("utf-8", "replace").split()[1])
+    except (OSError, IndexError, ValueError):
+        return b""
+
+
+# --- the transport ------------------------------------------------------------------------------
+
+
+class SshTransport:
+    """One connection to a board; made by :func:`connect`. Not for several threads at once."""
+
+    def __init__(
+        self,
+        target: SshTarget,
+        connection: Connection,
+        transport: paramiko.Transport,
+        way: _Way,
+    ) -> None:
+        self._target = target
+        self._connection = connection
+        self._transport = transport
+        self._way = way
+        self._open: list[SshProcess] = []
+
+    @property
+    def name(self) -> str:
+        return f"{self._target.user}@{self._target.hostname}"
+
+    def run(
+        self, argv: Sequence[str | PurePosixPath], *, stdin: bytes = b"", timeout_s: float = 30.0
+    ) -> Outcome:
+        command = words(argv)
+        stdout = bytearray()
+        deadline = time.monotonic() + timeout_s
+        what = f"'{program(command)}'"
+        with self._exec(command, what, timeout_s, MAX_OUTPUT_BYTES) as channel:
+
+            def keep(data: bytes) -> None:
+                stdout.extend(data)
+                if len(stdout) > MAX_OUTPUT_BYTES:
+                    raise BoardError(
+                        f"{what} on {self.name} wrote more than {MAX_OUTPUT_BYTES >> 20} MiB"
+                    )
+
+            chunks = (stdin[i : i + _CHUNK] for i in range(0, len(stdin), _CHUNK))
+            code = channel.converse(
+                chunks,
+                keep,
+                lambda moved: deadline,
+                f"did not end in {timeout_s:g} s",
+            )
+            return Outcome(command, code, bytes(stdout), bytes(channel.stderr))
+
+    def start(self, argv: Sequence[str | PurePosixPath]) -> Process:
+        command = words(argv)
+        what = f"'{program(command)}'"
+        process = SshProcess(self._exec(command, what, _OPEN_TIMEOUT_S))
+        self._open = [other for other in self._open if not other.closed] + [process]
+        return process
+
+    def put(self, source: Path, target: PurePosixPath, *, timeout_s: float = 60.0) -> None:
+        what = f"copying {source.name} to {target}"
+        # $1, because a fish or a csh would read a redirection of ours in its own way.
+        command = ("sh", "-c", 'cat > "$1"', "sh", str(target))
+        with (
+            readable(source).open("rb") as reader,
+            self._exec(command, what, timeout_s) as channel,
+        ):
+            code = channel.converse(
+                iter(lambda: reader.read(_CHUNK), b""),
+                lambda data: None,
+                lambda moved: moved + timeout_s,
+                f"made no progress for {timeout_s:g} s",
+            )
+            if code:
+                raise BoardError(
+                    f"can't write {target} on {self.name}: {channel.said or f'exit code {code}'}"
+                )
+
+    def get(self, source: PurePosixPath, target: Path, *, timeout_s: float = 60.0) -> None:
+        what = f"copying {source} to {target}"
+        command = ("sh", "-c", 'cat < "$1"', "sh", str(source))
+        with appearing(target) as writer, self._exec(command, what, timeout_s) as channel:
+            code = channel.converse(
+                iter(()),
+                writer.write,
+                lambda moved: moved + timeout_s,
+                f"made no progress for {timeout_s:g} s",
+            )
+            if code:
+                raise BoardError(
+                    f"can't read {source} on {self.name}: {channel.said or f'exit code {code}'}"
+                )
+
+    def close(self) -> None:
+        self._connection.client.close()
+        self._transport.join(2.0)
+        for process in self._open:
+            process.close(timeout_s=0)
+        self._open = []
+        self._way.close()
+
+    def __enter__(self) -> SshTransport:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _exec(
+        self,
+        command: tuple[str, ...],
+        what: str,
+        timeout_s: float,
+        stderr_bytes: int = STDERR_TAIL_BYTES,
+    ) -> _Channel:
+        if not self._transport.is_active():
+            raise UnreachableError(
+                f"the connection to {self.name} is gone: run the command again to connect anew"
+            )
+        # Words need not be text: a path is bytes.
+        line = shlex.join(command).encode("utf-8", "surrogateescape")
+        return _Channel(self._transport, line, f"{what} on {self.name}", timeout_s, stderr_bytes)
+
+
+class SshProcess:
+    """A program running on the board; made by :meth:`SshTransport.start`."""
+
+    def __init__(self, channel: _Channel) -> None:
+        self._channel = channel
+        self._stdout = bytearray()
+        self._exit_code: int | None = None
+
+    @property
+    def closed(self) -> bool:
+        return self._exit_code is not None
+
+    def send(self, data: bytes, timeout_s: float) -> None:
+        channel = self._channel
+        self._must_be_open()
+        view, deadline = memoryview(data), time.monotonic() + timeout_s
+        while view:
+            if channel.ended:
+                channel.read(self._stdout.extend)
+                channel.must_be_linked()
+                raise BoardError(f"{channel.label} ended before it took its input{channel.said_so}")
+            if sent := channel.write(view[:_CHUNK], timeout_s):
+                view, deadline = view[sent:], time.monotonic() + timeout_s
+            elif not channel.read(self._stdout.extend):
+                if time.monotonic() >= deadline:
+                    raise BoardError(
+                        f"{channel.label} took no input for {timeout_s:g} s{channel.said_so}"
+                    )
+                channel.wait(min(deadline, time.monotonic() + 0.01))
+
+    def receive_line(self, timeout_s: float, limit_bytes: int = 65536) -> bytes:
+        channel = self._channel
+        self._must_be_open()
+        deadline, searched = time.monotonic() + timeout_s, 0
+        while (end := self._stdout.find(b"\n", searched)) < 0 and searched <= limit_bytes:
+            searched = len(self._stdout)
+            if channel.read(self._stdout.extend):
+                continue
+            if channel.ended:
+                channel.must_be_linked()
+                raise BoardError(f"{channel.label} ended without an answer{channel.said_so}")
+            if time.monotonic() >= deadline:
+                raise BoardError(
+                    f"{channel.label} did not answer in {timeout_s:g} s{channel.said_so}"
+                )
+            channel.wait(deadline)
+        if end < 0 or end > limit_bytes:
+            raise BoardError(
+                f"{channel.label} wrote a line longer than {limit_bytes} bytes{channel.said_so}"
+            )
+        line = bytes(self._stdout[:end])
+        del self._stdout[: end + 1]
+        return line
+
+    def close(self, timeout_s: float = 5.0) -> int:
+        if self._exit_code is None:
+            deadline = time.monotonic() + timeout_s
+            with self._channel as channel:
+                try:
+                    self._exit_code = channel.converse(
+                        iter(()), lambda data: None, lambda moved: deadline, ""
+                    )
+                except BoardError:
+                    self._exit_code = -1
+        return self._exit_code
+
+    def _must_be_open(self) -> None:
+        if self._exit_code is not None:
+            raise BoardError(f"{self._channel.label} is closed")
+
+
+class _Channel:
+    """An exec channel: its streams, polled; its standard error's tail; its end."""
+
+    def __init__(
+        self,
+        transport: paramiko.Transport,
+        line: bytes,
+        label: str,
+        timeout_s: float,
+        stderr_bytes: int,
+    ) -> None:
+        self.label = label
+        self.stderr = bytearray()
+        self._stderr_bytes = stderr_bytes
+        self._transport = transport
+        try:
+            with _guillotine(transport, timeout_s) as fell:
+                self._channel = transport.open_session(timeout=timeout_s)
+                self._channel.exec_command(line)
+        except _FAILURES as error:
+            if fell.is_set():
+                raise BoardError(
+                    f"{label} did not start in {timeout_s:g} s: the connection was cut"
+                ) from error
+            raise BoardError(f"{label} could not be started: {_reason(error)}") from error
+        self._channel.setblocking(0)
+
+    @property
+    def ended(self) -> bool:
+        """No more output will come."""
+        channel = self._channel
+        over = channel.eof_received or channel.closed
+        return bool(over) and not channel.recv_ready() and not channel.recv_stderr_ready()
+
+    @property
+    def said(self) -> str:
+        return self.stderr.decode("utf-8", "replace").strip()
+
+    @property
+    def said_so(self) -> str:
+        return f": {self.said}" if self.said else ""
+
+    def write(self, data: bytes | memoryview, timeout_s: float) -> int:
+        """Send what the window takes now; the link itself has ``timeout_s`` to take it."""
+        if not self._channel.send_ready():
+            return 0
+        try:
+            with _guillotine(self._transport, timeout_s) as fell:
+                return self._channel.send(bytes(data))
+        except TimeoutError:
+            return 0
+        except _FAILURES as error:
+            if fell.is_set():
+                raise BoardError(
+                    f"{self.label}: the link took nothing for {timeout_s:g} s and was cut"
+                ) from error
+            self.must_be_linked()
+            return 0
+
+    def read(self, out: Callable[[bytes], object]) -> bool:
+        """Take what has arrived; true if there was something."""
+        moved = False
+        if self._channel.recv_ready():
+            out(self._channel.recv(_CHUNK))
+            moved = True
+        if self._channel.recv_stderr_ready():
+            self.stderr += self._channel.recv_stderr(_CHUNK)
+            del self.stderr[: -self._stderr_bytes]
+            moved = True
+        return moved
+
+    def wait(self, deadline: float) -> None:
+        """Until output arrives or ends."""
+        select.select([self._channel], [], [], max(0.0, deadline - time.monotonic()))
+
+    def converse(
+        self,
+        stdin: Iterator[bytes],
+        out: Callable[[bytes], object],
+        deadline_after: Callable[[float], float],
+        late: str,
+    ) -> int:
+        """Feed ``stdin``, take all output, return the exit code.
+
+        ``deadline_after`` gives the deadline, from the time of the last byte that moved.
+        """
+        pending: memoryview | None = memoryview(next(stdin, b""))
+        deadline = deadline_after(time.monotonic())
+        while not self.ended:
+            moved = self.read(out)
+            now = time.monotonic()
+            if pending is not None:
+                if pending:
+                    sent = self.write(pending, max(0.1, deadline - now))
+                    pending, moved = pending[sent:], moved or sent > 0
+                if not pending:
+                    pending = memoryview(next(stdin, b"")) or None
+                    if pending is None:
+                        self._end_input(max(0.1, deadline - now))
+            now = time.monotonic()
+            if now >= deadline:
+                raise BoardError(f"{self.label} {late}{self.said_so}")
+            if moved:
+                deadline = deadline_after(now)
+            else:
+                # paramiko tells when output arrives, but not when input may go on.
+                self.wait(min(deadline, now + 0.005) if pending else deadline)
+        self._channel.status_event.wait(max(0.0, deadline - time.monotonic()))
+        if not self._channel.status_event.is_set():
+            raise BoardError(f"{self.label} {late}{self.said_so}")
+        if self._channel.exit_status < 0:
+            self.must_be_linked()
+        return int(self._channel.exit_status)
+
+    def must_be_linked(self) -> None:
+        """
+        :raises BoardError: the channel ended because the connection did.
+        """
+        # paramiko closes the channels of a lost link a moment before it says that it is lost.
+        self._transport.join(0.3 if self._channel.exit_status < 0 else 0)
+        if not self._transport.is_active():
+            raise BoardError(f"{self.label}: the connection was lost{self.said_so}")
+
+    def __enter__(self) -> _Channel:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with contextlib.suppress(*_FAILURES), _guillotine(self._transport, 2.0):
+            self._channel.close()
+
+    def _end_input(self, timeout_s: float) -> None:
+        with contextlib.suppress(*_FAILURES), _guillotine(self._transport, timeout_s):
+            self._channel.shutdown_write()
+
+
+@contextlib.contextmanager
+def _guillotine(transport: paramiko.Transport, timeout_s: float) -> Iterator[threading.Event]:
+    """Cut the whole connection if the block lasts longer than ``timeout_s``.
+
+    It is the one thing that wakes all of paramiko's waits. Only a link that is dead, or a server
+    that does not answer the protocol, comes to this; a program that is merely slow never does.
+    """
+    fell = threading.Event()
+
+    def fall() -> None:
+        fell.set()
+        transport.close()
+
+    timer = threading.Timer(timeout_s, fall)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield fell
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+def _note_signal(channel: paramiko.Channel, message: paramiko.Message) -> None:
+    """paramiko drops ``exit-signal``; a SIGILL on the board is what we most want to hear of."""
+    request = paramiko.Message(message.get_remainder())
+    if request.get_text() == "exit-signal":
+        request.get_boolean()
+        with contextlib.suppress(AttributeError):  # a signal that this machine lacks
+            channel.exit_status = 128 + int(getattr(signal, f"SIG{request.get_text()}"))
+            channel.status_event.set()
+    channel._handle_request(message)  # type: ignore[attr-defined]
+
+
+class _SignalTransport(paramiko.Transport):
+    # Not public: should it be renamed one day, exit codes of killed programs become -1, no worse.
+    _channel_handler_table = {  # noqa: RUF012
+        **getattr(paramiko.Transport, "_channel_handler_table", {}),
+        MSG_CHANNEL_REQUEST: _note_signal,
+    }
+
+
+def _transport_factory(target: SshTarget) -> Callable[..., paramiko.Transport]:
+    def make(*args: Any, **kwargs: Any) -> paramiko.Transport:
+        transport = _SignalTransport(*args, **kwargs)
+        options = transport.get_security_options()
+        options.key_types = preferred_key_types(target, options.key_types)
+        return transport
+
+    return make
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+_: type[Transport] = SshTransport
