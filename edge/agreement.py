@@ -45,14 +45,16 @@ def compare(model: str, got: Arrays, expected: Reference) -> Agreement:
             )
         if want.size == 0:
             continue
-        same = (got[name] == want) | ((got[name] != got[name]) & (want != want))
-        difference = np.abs(got[name].astype(np.float64) - want.astype(np.float64))
-        # NaN or infinity on one side only is a difference that no bound allows.
-        worst = float(np.max(np.where(same, 0.0, np.nan_to_num(difference, nan=np.inf))))
+        a, b = got[name].astype(np.float64), want.astype(np.float64)
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        with np.errstate(invalid="ignore"):
+            # NaN or infinity on one side only is a difference that no bound allows.
+            difference = np.where(same, 0.0, np.nan_to_num(np.abs(a - b), nan=np.inf))
+        worst = float(np.max(difference))
         if want.dtype.kind in "iu":
             allowed = 4.0
         else:
-            allowed = 0.02 * max(float(np.max(np.abs(want))), 1e-6)
+            allowed = 0.02 * max(float(np.max(np.abs(b), where=np.isfinite(b), initial=0.0)), 1e-6)
         if worst / allowed >= largest / bound or bound == np.inf:
             largest, bound = worst, allowed
     return Agreement(model, largest, float(bound))

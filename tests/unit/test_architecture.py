@@ -1,0 +1,93 @@
+"""The house rules that can be read off the source: floors, and who imports what."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "edge"
+
+# A module may import from floors above its own line only.
+FLOORS = (
+    ("edge", "edge.errors"),
+    ("edge.layout",),
+    ("edge.artifact", "edge.abi", "edge.board", "edge.toolchain", "edge.debian"),
+    ("edge.transport", "edge.runtime", "edge.emulator"),
+    ("edge.transport.*", "edge.facts", "edge.build", "edge.image", "edge.samples", "edge.stats"),
+    ("edge.store", "edge.machine", "edge.run", "edge.release", "edge.preflight"),
+    ("edge.reference", "edge.session", "edge.testing"),
+    ("edge.agreement", "edge.runner"),
+    ("edge.deploy", "edge.bench"),
+    ("edge.report",),
+    ("edge.tasks",),
+)
+
+ONLY = {
+    "fabric": {"edge.transport.ssh"},
+    "paramiko": {"edge.transport.ssh", "edge.transport.hostfile", "edge.transport.known_hosts"},
+    "serial": {"edge.console"},
+    "cffi": {"edge.abi"},
+    "invoke": {"edge.tasks"},
+    "tensorflow": {"edge.convert"},
+}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def floor_of(module: str) -> int:
+    for number, names in enumerate(FLOORS):
+        if module in names:
+            return number
+    for number, names in enumerate(FLOORS):
+        if any(n.endswith(".*") and module.startswith(n[:-1]) for n in names):
+            return number
+    raise AssertionError(f"{module} stands on no floor: give it one in this test")
+
+
+def imports_of(path: Path) -> set[str]:
+    """Dotted names, function bodies included, TYPE_CHECKING blocks left out."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                found.add(full if full in MODULES else node.module)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_run_strictly_downward(module: str) -> None:
+    for imported in imports_of(MODULES[module]) & set(MODULES):
+        if module.startswith("edge.transport.") and imported.startswith("edge.transport"):
+            continue  # one floor of several rooms
+        assert floor_of(imported) < floor_of(module), f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_each_heavy_library_has_one_home(module: str) -> None:
+    for imported in imports_of(MODULES[module]):
+        homes = ONLY.get(imported.partition(".")[0])
+        assert homes is None or module in homes, f"{module} imports {imported}"
+
+
+def test_the_task_file_stays_thin() -> None:
+    source = (PACKAGE.parent / "tasks.py").read_text(encoding="utf-8")
+    assert not [n for n in ast.walk(ast.parse(source)) if isinstance(n, (ast.For, ast.While))]
+    assert imports_of(PACKAGE.parent / "tasks.py") <= {"__future__", "edge.tasks"}

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge import board
+from edge.errors import UsageError
+
+GOOD = """
+description = "a board"
+arch = "aarch64"
+cpu = "cortex-a72"
+cores = 4
+memory_mib = 1024
+glibc = "2.28"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with an own boards folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "boards").mkdir()
+    return tmp_path / "boards"
+
+
+def test_every_shipped_board_loads() -> None:
+    names = {b.name for b in board.load_all()}
+    assert {"qemu-aarch64", "qemu-virt", "rpi4", "rpi5", "rpi-zero2w"} <= names
+
+
+def test_hardware_values_are_not_claimed_to_be_verified() -> None:
+    for found in board.load_all():
+        assert found.emulated == (found.verified == "emulated")
+
+
+def test_a_file_in_the_working_directory_is_a_board(folder: Path) -> None:
+    (folder / "mine.toml").write_text(GOOD, encoding="utf-8")
+    assert board.load("mine").cpu == "cortex-a72"
+    assert board.load("mine").toolchain == "zig"
+
+
+def test_a_file_in_the_working_directory_hides_a_shipped_board(folder: Path) -> None:
+    (folder / "rpi4.toml").write_text(GOOD.replace("1024", "8192"), encoding="utf-8")
+    assert board.load("rpi4").memory_mib == 8192
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (GOOD + 'gilbc = "2.31"', ["mine.toml", "'gilbc'", "did you mean 'glibc'"]),
+        (GOOD.replace("cores = 4", 'cores = "4"'), ["'cores'", "whole number"]),
+        (GOOD.replace("cores = 4", "cores = true"), ["'cores'", "whole number"]),
+        (GOOD.replace("cores = 4", "cores = 0"), ["cores", "at least 1"]),
+        (GOOD.replace('"2.28"', '"new"'), ["glibc", "version such as"]),
+        (GOOD.replace('"cortex-a72"', '"a72; rm -rf /"'), ["cpu", "core's name"]),
+        (GOOD.replace("cores = 4\n", ""), ["'cores' is missing"]),
+        (GOOD + 'verified = "sure"', ["verified", "hardware"]),
+        (GOOD + 'emulation = "user"', ["image"]),
+        (GOOD + 'emulation = "magic"\nimage = "x"', ["emulation", "machine"]),
+        ("cores = = 4", ["no valid TOML", "line 1"]),
+    ],
+)
+def test_a_wrong_board_file_is_one_clear_line(folder: Path, text: str, words: list[str]) -> None:
+    (folder / "mine.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError) as error:
+        board.load("mine")
+    assert all(word in str(error.value) for word in words), str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_board_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean 'rpi4'"):
+        board.load("rpi-4")
+
+
+@pytest.mark.parametrize("name", ["../boards/rpi4", "/etc/passwd", ""])
+def test_a_board_is_a_name_not_a_path(name: str) -> None:
+    with pytest.raises(UsageError, match="no board"):
+        board.load(name)
+
+
+def test_the_lab_file_adds_where_a_board_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = tmp_path / "lab.toml"
+    monkeypatch.setenv("EDGE_LAB", str(lab))
+    lab.write_text('[boards.rpi4]\nhost = "pi@10.0.0.7"\nroot = "/srv/edge"\n', encoding="utf-8")
+    assert (board.load("rpi4").host, board.load("rpi4").root) == ("pi@10.0.0.7", "/srv/edge")
+    assert board.load("rpi4", host="other").host == "other"
+    assert board.load("rpi5").host is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[boards.rpi44]\nhost = "x"\n', ["boards.rpi44", "did you mean 'rpi4'"]),
+        ('[boards.rpi4]\nhots = "x"\n', ["boards.rpi4.hots", "did you mean 'host'"]),
+        ('[board.rpi4]\nhost = "x"\n', ["'board'", "did you mean 'boards'"]),
+        ("boards = 4\n", ["table of tables"]),
+        ("[boards]\nrpi4 = 4\n", ["boards.rpi4"]),
+    ],
+)
+def test_a_wrong_lab_file_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: list[str]
+) -> None:
+    lab = tmp_path / "lab.toml"
+    monkeypatch.setenv("EDGE_LAB", str(lab))
+    lab.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError) as error:
+        board.load("rpi4")
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_the_example_lab_file_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    example = Path(__file__).parents[2] / "lab.example.toml"
+    monkeypatch.setenv("EDGE_LAB", str(example))
+    assert board.load("rpi4").host == "pi@10.0.0.7"

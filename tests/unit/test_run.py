@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from edge import abi, report
+from edge.run import Plan, Run
+from edge.samples import Samples
+
+REPORT = {
+    "warnings": [],
+    "iterations": 1,
+    "delegation": {"applied": True, "nodes_total": 5, "nodes_delegated": 4, "partitions": 1},
+    "cold_start": {"library_open_ns": 2_000_000, "first_invoke_ns": 1_000_000, "rss_bytes": []},
+    "peak_rss_bytes": 12_345_678,
+}
+
+
+def made(latency_ns: npt.ArrayLike, *, emulated: bool = False, iterations: int = 1) -> Run:
+    elapsed = np.asarray(latency_ns)
+    records = np.zeros(len(elapsed), abi.sample_dtype())
+    records["elapsed_ns"] = elapsed
+    records["iterations"] = iterations
+    return Run(
+        id="r",
+        board="rpi4",
+        target="pi@rpi4:22",
+        emulated=emulated,
+        model="m.tflite",
+        model_sha256="a" * 64,
+        library_sha256="b" * 64,
+        runner_sha256="c" * 64,
+        runtime="litert-2.1.0",
+        kernel="Linux",
+        measured_at="2026-01-01T00:00:00+00:00",
+        command="invoke bench --board rpi4",
+        plan=Plan(),
+        report=dict(REPORT),
+        samples=Samples(records, 0, 19, 40, 60),
+    )
+
+
+def codes(run: Run) -> set[str]:
+    return {reason.code for reason in run.verdict()}
+
+
+def test_latency_is_per_invocation() -> None:
+    assert list(made([100, 200], iterations=10).samples.latency_ns) == [10, 20]
+
+
+@pytest.mark.parametrize(
+    ("count", "labels"), [(5, []), (6, ["p50"]), (368, ["p50", "p90", "p95", "p99"])]
+)
+def test_only_percentiles_that_the_count_supports(count: int, labels: list[str]) -> None:
+    assert [p.label for p in made(np.arange(1, count + 1)).percentiles()] == labels
+
+
+def test_a_steady_run_on_hardware_is_trusted() -> None:
+    assert codes(made(np.random.default_rng(0).normal(1e6, 1e3, 500))) == set()
+
+
+def test_an_emulated_run_never_is() -> None:
+    assert codes(made([1000] * 500, emulated=True)) == {"emulated"}
+
+
+def test_too_few_samples() -> None:
+    assert codes(made([1000] * 5)) == {"too-few-samples"}
+
+
+@pytest.mark.parametrize("ends", [(1.0, 1.2), (1.2, 1.0)])
+def test_a_drifting_run_is_not_trusted(ends: tuple[float, float]) -> None:
+    assert codes(made(np.linspace(*ends, 500) * 1e6)) == {"drifting"}
+
+
+def test_warnings_of_the_runtime_reach_the_verdict() -> None:
+    run = made([1000] * 500)
+    run.report["warnings"] = ["no XNNPACK in this library"]
+    assert [reason.text for reason in run.verdict()] == ["no XNNPACK in this library"]
+
+
+def test_an_emulated_run_says_so_on_every_face() -> None:
+    run = made([1000] * 500, emulated=True)
+    assert "emulated" in "\n".join(report.run_lines(run))
+    assert report.run_json(run)["emulated"] is True
+
+
+def test_the_report_says_which_percentiles_lack_samples() -> None:
+    text = "\n".join(report.run_lines(made([1000] * 100)))
+    assert "p99 368" in text
+    assert "p50" not in text
+
+
+def test_every_run_can_be_reproduced() -> None:
+    last = report.run_lines(made([1000] * 500))[-1]
+    assert last.startswith("reproduce: invoke bench --board rpi4")
+    assert "aaaaaaaaaaaa" in last
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "text"),
+    [(5, "5.00 ns"), (999, "999 ns"), (1250, "1.25 µs"), (12_345, "12.3 µs"), (2.5e9, "2.50 s")],
+)
+def test_durations_have_three_digits(nanoseconds: float, text: str) -> None:
+    assert report.duration(nanoseconds) == text
