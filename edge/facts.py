@@ -111,15 +111,15 @@ def parse(text: str) -> Facts:
     root = PurePosixPath(one("root"))
     if not root.is_absolute():
         raise BoardError("the board did not say where its home directory is: set root in lab.toml")
-    free_kib, memory_kib = number("free_kib"), number("memory_kib")
+    free_kib, memory_kib, glibc = number("free_kib"), number("memory_kib"), _glibc(one("libc"))
     return Facts(
         root=root,
         user=one("user"),
         kernel=one("kernel"),
         kernel_machine=one("kernel_machine"),
         machine=_machine(one("shell_elf")),
-        libc=one("libc"),
-        glibc=_glibc(one("libc")),
+        libc=one("libc") if glibc is None else f"glibc {glibc[0]}.{glibc[1]}",
+        glibc=glibc,
         writable=one("writable") == "yes",
         free_bytes=None if free_kib is None else free_kib * 1024,
         noexec=_noexec(one("mount"), values.get("mounts", [])),

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from edge import artifact, emulator, facts, image, layout, machine
 from edge.board import Board
@@ -47,9 +47,9 @@ def connect(board: Board, progress: Callable[[str], None]) -> Iterator[Session]:
         if board.emulation == "user":
             opened = _user_mode(board, progress)
         elif board.emulation == "machine":
-            progress(f"starting the virtual machine of {board.name}")
-            guest = stack.enter_context(
-                machine.start(
+            guest = machine.running(board.name)
+            if guest is None:
+                started = machine.Machine.start(
                     image.load(_image(board)),
                     name=board.name,
                     cpu=board.cpu,
@@ -57,7 +57,7 @@ def connect(board: Board, progress: Callable[[str], None]) -> Iterator[Session]:
                     memory_mib=board.memory_mib,
                     progress=progress,
                 )
-            )
+                guest = stack.enter_context(started).access
             opened = _over_ssh(board, guest_target(guest))
         else:
             opened = _over_ssh(board, ssh.resolve(board.host or board.name))
@@ -65,16 +65,16 @@ def connect(board: Board, progress: Callable[[str], None]) -> Iterator[Session]:
         yield opened
 
 
-def guest_target(guest: machine.Machine) -> SshTarget:
+def guest_target(guest: machine.Access) -> SshTarget:
     """How to log in to a virtual machine: its key is known because the image was built with it."""
     return SshTarget(
         hostname=guest.ssh_host,
         port=guest.ssh_port,
         user=guest.user,
         alias=guest.name,
-        identity_files=(guest.identity_file,),
+        identity_files=(Path(guest.identity_file),),
         identities_only=True,
-        known_hosts=(guest.known_hosts_file,),
+        known_hosts=(Path(guest.known_hosts_file),),
     )
 
 
