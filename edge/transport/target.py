@@ -100,7 +100,8 @@ def from_options(
     def first(keyword: str, default: str = "") -> str:
         return next(iter(options.get(keyword, ())), default)
 
-    alias = host.rpartition("@")[2]
+    # ssh names the host itself, without the user and the port of an ssh:// address
+    alias = first("host", host.rpartition("@")[2])
     hostname = first("hostname", alias)
     user = first("user") or getpass.getuser()
     try:
