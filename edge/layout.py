@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -93,6 +97,33 @@ def runs_dir() -> Path:
 
 def logs_dir() -> Path:
     return cache_dir() / "logs"
+
+
+@contextmanager
+def exclusive(directory: Path) -> Iterator[None]:
+    """Hold ``directory`` of the cache: one process at a time changes it, the others wait here."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def published(target: Path) -> Iterator[Path]:
+    """A fresh folder that becomes ``target`` when the block succeeds, and is removed if it fails.
+
+    Hold :func:`exclusive` around it: what an interrupted process left under the temporary name is
+    then nobody's, and goes.
+    """
+    part = target.with_name(target.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 # --- the board --------------------------------------------------------------------------------

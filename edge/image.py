@@ -1,0 +1,587 @@
+"""What an emulated board boots: a disk, a kernel and an initramfs, built without root.
+
+An image is a file ``edge/images/<name>.toml``, pinned by ``<name>.lock.toml``. No package script
+is run and nothing is mounted: packages are unpacked, files of ours are added, ``mke2fs`` reads the
+tree and ``debugfs`` sets the owners.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import lzma
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge import debian, emulator, layout
+from edge.debian import Progress
+from edge.errors import EdgeError, HostError, UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+USER = "edge"
+"""The account that boards are logged into; ``root`` has the same key."""
+_USER_ID = 1000
+
+_UNWANTED = [
+    *("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/lintian"),
+    *("usr/share/bug", "usr/lib/systemd", "usr/lib/udev"),
+]
+
+
+# --- the description ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Image:
+    """What goes into an image."""
+
+    name: str
+    suite: str
+    architecture: str
+    hostname: str
+    disk_mib: int
+    kernel: str
+    """A metapackage, such as ``linux-image-cloud-arm64``."""
+    modules: tuple[str, ...]
+    packages: tuple[str, ...]
+    initramfs_packages: tuple[str, ...]
+    sysroot_packages: tuple[str, ...]
+
+    @property
+    def lock_file(self) -> Path:
+        return layout.images_dir() / f"{self.name}.lock.toml"
+
+    @cached_property
+    def lock(self) -> tuple[debian.Package, ...]:
+        return debian.load_lock(self.lock_file)
+
+    @property
+    def all_packages(self) -> list[str]:
+        return sorted({*self.packages, *self.initramfs_packages, *self.sysroot_packages})
+
+
+def names() -> list[str]:
+    files = layout.images_dir().glob("*.toml")
+    return sorted(file.stem for file in files if not file.name.endswith(".lock.toml"))
+
+
+def load(name: str) -> Image:
+    """:raises UsageError: no such image, or its description is wrong."""
+    path = layout.images_dir() / f"{name}.toml"
+    if name not in names():
+        raise UsageError(f"no image '{name}': choose one of {', '.join(names())}")
+    return parse(name, path.read_text())
+
+
+def parse(name: str, text: str) -> Image:
+    where = f"images/{name}.toml"
+    try:
+        values: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{where}: {error}") from error
+    expected = {field.name: str(field.type) for field in fields(Image) if field.name != "name"}
+    if unknown := sorted(set(values) - set(expected)):
+        raise UsageError(f"{where}: unknown key {', '.join(unknown)}; known: {', '.join(expected)}")
+    if missing := sorted(set(expected) - set(values)):
+        raise UsageError(f"{where}: key {', '.join(missing)} is missing")
+    for key, kind in expected.items():
+        values[key] = _typed(where, key, kind, values[key])
+    return Image(name=name, **values)
+
+
+def _typed(where: str, key: str, kind: str, value: object) -> object:
+    if kind == "str" and isinstance(value, str):
+        return value
+    if kind == "int" and isinstance(value, int) and value > 0:
+        return value
+    if kind.startswith("tuple") and isinstance(value, list):
+        items = tuple(item for item in value if isinstance(item, str))
+        if len(items) == len(value):
+            return items
+    wanted = {"str": "a string", "int": "a positive number"}.get(kind, "a list of strings")
+    raise UsageError(f"{where}: {key} must be {wanted}")
+
+
+# --- the keys -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Of this cache: the host key of its boards, and the key that logs into them."""
+
+    login: Path
+    host: Path
+
+    def public(self, private: Path) -> str:
+        return private.with_suffix(".pub").read_text().strip()
+
+    def known_hosts(self, host: str, port: int) -> str:
+        """The line that makes a board of this cache a known host."""
+        return f"[{host}]:{port} {self.public(self.host)}\n"
+
+
+def keys() -> Keys:
+    folder = layout.images_cache_dir() / "keys"
+    with layout.exclusive(layout.images_cache_dir()):
+        if not folder.is_dir():
+            with layout.published(folder) as part:
+                part.chmod(0o700)
+                for name in ("login", "host"):
+                    _write_key(part / name)
+    return Keys(login=folder / "login", host=folder / "host")
+
+
+def _write_key(path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.OpenSSH,
+        serialization.NoEncryption(),
+    )
+    public = key.public_key().public_bytes(
+        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    )
+    path.touch(mode=0o600)
+    path.write_bytes(private)
+    path.with_suffix(".pub").write_bytes(public + b"\n")
+
+
+# --- the result ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BuiltImage:
+    """Files that a virtual machine is started from. Read-only: a machine copies the disk."""
+
+    image: Image
+    directory: Path
+    keys: Keys
+
+    @property
+    def id(self) -> str:
+        return self.directory.name
+
+    @property
+    def disk(self) -> Path:
+        return self.directory / "disk.ext4"
+
+    @property
+    def kernel(self) -> Path:
+        return self.directory / "vmlinuz"
+
+    @property
+    def initramfs(self) -> Path:
+        return self.directory / "initramfs.cpio"
+
+
+def build(image: Image, progress: Progress) -> BuiltImage:
+    """The image, from the cache if nothing that goes into it has changed."""
+    access = keys()
+    directory = layout.images_cache_dir() / f"{image.name}-{_fingerprint(image, access)}"
+    with layout.exclusive(layout.images_cache_dir()):
+        if not directory.is_dir():
+            files = _archive(image, progress).fetch(image.lock)
+            start = time.monotonic()
+            progress(f"building image {image.name}")
+            with layout.published(directory) as part:
+                kernel = part / "kernel"
+                _unpack_kernel(files[image.kernel], kernel)
+                _build_initramfs(image, files, kernel, part / "initramfs.cpio")
+                next((kernel / "boot").glob("vmlinuz-*")).rename(part / "vmlinuz")
+                _build_disk(image, files, access, part / "disk.ext4", progress)
+                shutil.rmtree(kernel)
+            progress(f"built image {image.name} in {time.monotonic() - start:.0f} s")
+    return BuiltImage(image, directory, access)
+
+
+def sysroot(image: Image, progress: Progress) -> Path:
+    """The image's C and C++ libraries in a folder, for ``qemu-aarch64 -L``."""
+    wanted = [package for package in image.lock if package.name in image.sysroot_packages]
+    digest = hashlib.sha256(repr(wanted).encode()).hexdigest()[:16]
+    directory = layout.images_cache_dir() / f"{image.name}-sysroot-{digest}"
+    with layout.exclusive(layout.images_cache_dir()):
+        if not directory.is_dir():
+            files = _archive(image, progress).fetch(wanted)
+            with layout.published(directory) as part:
+                _merge_usr(part)
+                for package in wanted:
+                    debian.unpack(files[package.name], part, _wanted)
+    return directory
+
+
+def write_lock(image: Image, progress: Progress) -> None:
+    """Pin the newest versions that the mirror has."""
+    packages = _archive(image, progress).resolve(image.all_packages, [image.kernel])
+    heading = f"Written by `python -m edge.image lock {image.name}`: change the other file instead."
+    image.lock_file.write_text(debian.dump_lock(packages, heading))
+    progress(f"pinned {len(packages)} packages in {image.lock_file.name}")
+
+
+def _archive(image: Image, progress: Progress) -> debian.Archive:
+    return debian.Archive(image.suite, image.architecture, progress)
+
+
+def _fingerprint(image: Image, access: Keys) -> str:
+    """Of everything that goes in, this program included."""
+    digest = hashlib.sha256(repr((image, image.lock)).encode())
+    for path in (Path(__file__), Path(debian.__file__), access.login, access.host):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _wanted(path: PurePosixPath) -> bool:
+    return not any(path.is_relative_to(folder) for folder in _UNWANTED)
+
+
+def _merge_usr(root: Path) -> None:
+    for name in ("bin", "sbin", "lib"):
+        (root / "usr" / name).mkdir(parents=True)
+        (root / name).symlink_to(f"usr/{name}")
+
+
+# --- kernel and initramfs -----------------------------------------------------------------------
+
+
+def _unpack_kernel(deb: Path, folder: Path) -> None:
+    debian.unpack(deb, folder, lambda path: path.name.startswith("vmlinuz-") or ".ko" in path.name)
+
+
+def _build_initramfs(image: Image, files: dict[str, Path], kernel: Path, target: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        for name in image.initramfs_packages:
+            debian.unpack(files[name], Path(scratch), _wanted)
+        busybox = (Path(scratch) / "usr/bin/busybox").read_bytes()
+    entries = [
+        CpioEntry(folder, stat.S_IFDIR | 0o755) for folder in
+        ("bin", "dev", "lib", "lib/modules", "proc", "root", "sys")
+    ]  # fmt: skip
+    entries += [
+        CpioEntry("bin/busybox", stat.S_IFREG | 0o755, busybox),
+        CpioEntry("bin/sh", stat.S_IFLNK | 0o777, b"busybox"),
+        CpioEntry("init", stat.S_IFREG | 0o755, _INITRAMFS_INIT.encode()),
+    ]
+    for number, (name, content) in enumerate(_modules(kernel, image.modules)):
+        path = f"lib/modules/{number:02}-{name}.ko"
+        entries.append(CpioEntry(path, stat.S_IFREG | 0o644, content))
+    target.write_bytes(cpio(entries))
+
+
+def _modules(kernel: Path, wanted: Iterable[str]) -> list[tuple[str, bytes]]:
+    """The modules and what they depend on, in the order in which they are to be loaded.
+
+    One that has no file is built into the kernel.
+    """
+    files = {_module_name(path): path for path in kernel.rglob("*.ko*")}
+    loaded: dict[str, bytes] = {}
+
+    def load_after_dependencies(name: str) -> None:
+        if name in loaded or name not in files:
+            return
+        content = files[name].read_bytes()
+        if files[name].suffix == ".xz":
+            content = lzma.decompress(content)
+        depends = re.search(rb"\0depends=([^\0]*)\0", content)
+        for dependency in (depends.group(1).decode() if depends else "").split(","):
+            load_after_dependencies(dependency.replace("-", "_"))
+        loaded[name] = content
+
+    for name in wanted:
+        load_after_dependencies(name)
+    return list(loaded.items())
+
+
+def _module_name(path: Path) -> str:
+    return path.name.partition(".")[0].replace("-", "_")
+
+
+@dataclass(frozen=True)
+class CpioEntry:
+    path: str
+    mode: int
+    """File type and permissions."""
+    content: bytes = b""
+    """For a symbolic link, where it leads."""
+
+
+def cpio(entries: Iterable[CpioEntry]) -> bytes:
+    """An archive in the format that the kernel unpacks ("newc"); everything belongs to root."""
+    archive = bytearray()
+    end = CpioEntry("TRAILER!!!", 0)
+    for inode, entry in enumerate([*entries, end], start=1):
+        name = entry.path.encode() + b"\0"
+        links = 2 if stat.S_ISDIR(entry.mode) else 1
+        numbers = (inode, entry.mode, 0, 0, links, 0, len(entry.content), 0, 0, 0, 0, len(name), 0)
+        archive += b"070701" + b"".join(b"%08X" % number for number in numbers) + name
+        archive += b"\0" * (-len(archive) % 4)
+        archive += entry.content
+        archive += b"\0" * (-len(archive) % 4)
+    return bytes(archive)
+
+
+# --- the disk -----------------------------------------------------------------------------------
+
+
+def _build_disk(
+    image: Image, files: dict[str, Path], access: Keys, target: Path, progress: Progress
+) -> None:
+    root = target.with_name("root")
+    _merge_usr(root)
+    for name in image.packages:
+        debian.unpack(files[name], root, _wanted)
+    _link_applets(root)
+    authorized = (access.public(access.login) + "\n", 0o600)
+    for folder, mode in _FOLDERS.items():
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        (root / folder).chmod(mode)
+    for path, (text, mode) in {
+        **_guest_files(image),
+        "root/.ssh/authorized_keys": authorized,
+        f"home/{USER}/.ssh/authorized_keys": authorized,
+        "etc/ssh/ssh_host_ed25519_key": (access.host.read_text(), 0o600),
+    }.items():
+        (root / path).write_text(text)
+        (root / path).chmod(mode)
+    make_file_system(root, target, image.disk_mib, progress)
+    shutil.rmtree(root)
+
+
+def make_file_system(
+    root: Path | None, target: Path, size_mib: int, progress: Progress, *, owner: int = 0
+) -> None:
+    """An ext4 file system in the file ``target``, with the tree ``root`` in it.
+
+    What is below ``home/<user>`` belongs to that user and everything else to root, whoever runs
+    this: ``mke2fs`` copies the owners of the tree, ``debugfs`` writes the right ones afterwards.
+    """
+    mke2fs = emulator.file_system_tool("mke2fs", progress)
+    _run_tool(
+        mke2fs, "-q", "-F", "-t", "ext4", "-m", "0",
+        # Otherwise the guest's kernel goes on writing inode tables behind a measurement's back.
+        "-E", f"lazy_itable_init=0,lazy_journal_init=0,root_owner={owner}:{owner}",
+        *(["-d", str(root)] if root else []), str(target), f"{size_mib}M",
+    )  # fmt: skip
+    if root:
+        debugfs = emulator.file_system_tool("debugfs", progress)
+        with tempfile.NamedTemporaryFile("w", dir=target.parent) as script:
+            script.writelines(_owner_commands(root))
+            script.flush()
+            said = _run_tool(debugfs, "-w", "-f", script.name, str(target))
+        errors = [line for line in said.splitlines() if not line.startswith("debugfs")]
+        if errors:
+            raise HostError(f"debugfs could not set the owners in {target.name}: {errors[0]}")
+
+
+def _owner_commands(root: Path) -> Iterable[str]:
+    home = root / "home" / USER
+    for path in sorted(root.rglob("*")):
+        owner = _USER_ID if path.is_relative_to(home) else 0
+        for key in ("uid", "gid"):
+            yield f'set_inode_field "/{path.relative_to(root)}" {key} {owner}\n'
+
+
+def _run_tool(tool: emulator.Tool, *argv: str) -> str:
+    """What the tool said on standard error."""
+    result = subprocess.run(
+        [*tool.argv, *argv], env=tool.environ(), capture_output=True, text=True,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    if result.returncode:
+        raise HostError(f"{Path(tool.argv[0]).name} failed: {result.stderr.strip()}")
+    return result.stderr
+
+
+def _link_applets(root: Path) -> None:
+    """Names for busybox's commands, unless a package brings the real one."""
+    for applet in applets((root / "usr/bin/busybox").read_bytes()):
+        if not any((root / folder / applet).exists() for folder in ("usr/bin", "usr/sbin")):
+            (root / "usr/bin" / applet).symlink_to("busybox")
+    (root / "usr/sbin/init").symlink_to("../bin/busybox")
+
+
+def applets(busybox: bytes) -> list[str]:
+    """The commands of a busybox for another processor, read from the name table in it."""
+    table = re.search(rb"\0(\[\0\[\[\0(?:[a-z0-9_.+-]+\0)+)", busybox)
+    found = table.group(1).decode().split("\0")[:-1] if table else []
+    if not {"sh", "mount", "init", "getty"} <= set(found):
+        raise HostError("this busybox has no table of commands, or lacks some: use another build")
+    return found
+
+
+_FOLDERS = {
+    "data": 0o755,
+    "dev": 0o755,
+    "etc/ssh": 0o755,
+    f"home/{USER}": 0o755,
+    f"home/{USER}/.ssh": 0o700,
+    "proc": 0o755,
+    "root": 0o700,
+    "root/.ssh": 0o700,
+    "run": 0o755,
+    "sys": 0o755,
+    "tmp": 0o1777,
+    "var/log": 0o755,
+}
+
+# Of the password "edge", for the serial console only: sshd takes nothing but the key.
+_PASSWORD = (
+    "$6$edgeboard$/YW8ehHvi98CMrqWM6aifIMwRn3ofr/VQipKpJMox553jCf8Vwmy2ztxtN7oaJ3Jnt3mvDeDCYszBRfe"
+    "jdp9g1"
+)
+
+
+def _guest_files(image: Image) -> dict[str, tuple[str, int]]:
+    """Path to text and permissions."""
+    return {
+        "etc/passwd": (
+            "root:x:0:0:root:/root:/bin/sh\n"
+            f"{USER}:x:{_USER_ID}:{_USER_ID}:{USER}:/home/{USER}:/bin/sh\n"
+            "sshd:x:101:65534::/run/sshd:/usr/sbin/nologin\n"
+            "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+            0o644,
+        ),
+        "etc/group": (f"root:x:0:\ntty:x:5:\n{USER}:x:{_USER_ID}:\nnogroup:x:65534:\n", 0o644),
+        "etc/shadow": (
+            f"root:{_PASSWORD}:19000:0:99999:7:::\n{USER}:{_PASSWORD}:19000:0:99999:7:::\n"
+            "sshd:*:19000::::::\nnobody:*:19000::::::\n",
+            0o600,
+        ),
+        "etc/shells": ("/bin/sh\n", 0o644),
+        "etc/hostname": (f"{image.hostname}\n", 0o644),
+        "etc/hosts": (f"127.0.0.1 localhost {image.hostname}\n", 0o644),
+        "etc/os-release": (
+            f'ID=debian\nVERSION_CODENAME={image.suite}\nPRETTY_NAME="edge image {image.name}"\n',
+            0o644,
+        ),
+        "etc/nsswitch.conf": ("passwd: files\ngroup: files\nshadow: files\nhosts: files\n", 0o644),
+        "etc/ssh/sshd_config": (_SSHD_CONFIG, 0o644),
+        "etc/inittab": (_INITTAB, 0o644),
+        "etc/edge-boot": (_BOOT, 0o755),
+        "etc/edge-control": (_CONTROL, 0o755),
+    }
+
+
+_INITRAMFS_INIT = """\
+#!/bin/sh
+b=/bin/busybox
+$b mount -t devtmpfs dev /dev
+$b mount -t sysfs sys /sys
+for module in /lib/modules/*.ko; do $b insmod "$module"; done
+# Virtio disks come up in any order: the root disk is known by its serial number.
+root=
+for disk in /sys/block/vd*; do
+    if [ "$($b cat "$disk/serial")" = root ]; then root=/dev/${disk##*/}; fi
+done
+$b umount /sys
+if $b mount -t ext4 -o rw,noatime "$root" /root; then
+    $b mount -o move /dev /root/dev
+    exec $b switch_root /root /sbin/init
+fi
+echo "edge: no root file system on a disk with the serial number 'root'"
+$b poweroff -f
+"""
+
+_INITTAB = """\
+::sysinit:/etc/edge-boot
+::respawn:/etc/edge-control
+ttyAMA0::respawn:/usr/bin/getty -L 115200 ttyAMA0 vt100
+::ctrlaltdel:/usr/bin/reboot
+::shutdown:/usr/bin/sync
+::shutdown:/usr/bin/umount -a -r
+"""
+
+_BOOT = """\
+#!/bin/sh
+export PATH=/usr/sbin:/usr/bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mkdir -p /dev/pts /dev/shm
+mount -t devpts -o gid=5,mode=620 devpts /dev/pts
+mount -t tmpfs -o mode=1777 shm /dev/shm
+mount -t tmpfs -o mode=755 run /run
+mkdir -p /run/sshd
+ip link set lo up
+ip link set eth0 up
+ip addr add 10.0.2.15/24 dev eth0
+ip route add default via 10.0.2.2
+/usr/sbin/sshd
+hostname -F /etc/hostname
+for disk in /sys/block/vd*; do
+    if [ "$(cat "$disk/serial")" = data ]; then
+        mount -o noatime "/dev/${disk##*/}" /data
+    fi
+done
+"""
+
+_CONTROL = """\
+#!/bin/sh
+# The host's line into the board, which no network fault cuts: says that the board is up, then
+# obeys.
+port=
+while [ -z "$port" ]; do
+    # The port's number depends on the order in which virtio devices came up.
+    for name in /sys/class/virtio-ports/*/name; do
+        if [ "$(cat "$name" 2>/dev/null)" = edge.control ]; then port=${name%/name}; fi
+    done
+    [ -n "$port" ] || sleep 0.05
+done
+exec 3<>"/dev/${port##*/}"
+echo ready >&3
+while read -r word <&3; do
+    case $word in poweroff) poweroff ;; esac
+done
+"""
+
+_SSHD_CONFIG = """\
+HostKey /etc/ssh/ssh_host_ed25519_key
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+UseDNS no
+MaxSessions 50
+Subsystem sftp /usr/lib/openssh/sftp-server
+"""
+
+
+# --- for maintainers ----------------------------------------------------------------------------
+
+
+def main(argv: list[str]) -> int:
+    """Build an image, or pin its packages anew."""
+    parser = argparse.ArgumentParser(prog="python -m edge.image", description=main.__doc__)
+    parser.add_argument("action", choices=["build", "lock", "sysroot"])
+    parser.add_argument("name", choices=names())
+    arguments = parser.parse_args(argv)
+    image = load(arguments.name)
+    try:
+        if arguments.action == "build":
+            print(build(image, print).directory)
+        elif arguments.action == "sysroot":
+            print(sysroot(image, print))
+        else:
+            write_lock(image, print)
+    except EdgeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
