@@ -250,7 +250,8 @@ def produce(tools: Tools, out: Path) -> tuple[DigitsModel, ...]:
     folder = out / dataset.MODELS_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     heldout = split.heldout
-    arrays = {
+    # Any: numpy 2 would otherwise hold the dictionary against savez's own keyword, a bool.
+    arrays: dict[str, Any] = {
         family.input_name: heldout.images.reshape(-1, *family.image_shape) for family in FAMILIES
     }
     np.savez(out / dataset.HELDOUT_FILE, label=heldout.labels, **arrays)
