@@ -57,7 +57,11 @@ class Process(Protocol):
 
 
 class Transport(Protocol):
-    """The way to one board. Every call has a deadline; no word reaches a shell unquoted."""
+    """The way to one board. Every call has a deadline; no word reaches a shell unquoted.
+
+    ``run`` must end in ``timeout_s``; a copy may take as long as it likes, but not ``timeout_s``
+    without a byte. Relative paths are below the login's home directory.
+    """
 
     @property
     def name(self) -> str:
@@ -67,6 +71,8 @@ class Transport(Protocol):
         self, argv: Sequence[str | PurePosixPath], *, stdin: bytes = b"", timeout_s: float = 30.0
     ) -> Outcome:
         """Run a program to its end.
+
+        A missing program is exit code 127, a fatal signal 128 and its number, as in a shell.
 
         :raises UnreachableError: no connection.
         :raises BoardError: it did not end in ``timeout_s``, or the link was lost.

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+import paramiko
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -369,6 +370,13 @@ def test_a_dialogue(transport: Transport) -> None:
     assert process.close() == 0
     with pytest.raises(BoardError, match="closed"):
         process.send(b"x", 1)
+
+
+def test_a_slow_reader_is_given_time_as_long_as_it_reads(transport: Transport) -> None:
+    script = "for i in 1 2 3 4 5 6 7 8; do head -c 1000000 >/dev/null; sleep 0.15; done; cat >&2"
+    process = transport.start(["sh", "-c", script])
+    process.send(b"x" * 9_000_000, 0.8)
+    assert process.close() == 0
 
 
 def test_a_line_has_a_limit(transport: Transport) -> None:
@@ -733,7 +741,7 @@ def test_the_server_dies_while_a_program_runs(doomed: tuple[Sshd, SshTransport])
     assert process.close(1) == -1
 
 
-@pytest.mark.parametrize("verb", ["run", "send", "start", "put", "get"])
+@pytest.mark.parametrize("verb", ["run", "send", "full", "start", "exec", "put", "get"])
 def test_a_link_that_goes_silent_meets_the_deadline(
     doomed: tuple[Sshd, SshTransport],
     tmp_path: Path,
@@ -749,16 +757,34 @@ def test_a_link_that_goes_silent_meets_the_deadline(
     tree = server.sessions()
     for pid in list(tree):
         tree += _children(pid)
-    for pid in tree:
-        os.kill(pid, signal.SIGSTOP)
+
+    def silence() -> None:
+        for pid in tree:
+            os.kill(pid, signal.SIGSTOP)
+
+    if verb == "full":
+        # The socket is full before the channel's window is: paramiko then blocks in send itself.
+        link = board._way.socket
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    if verb == "exec":
+        # The channel opens; the answer to "exec" never comes.
+        ask = paramiko.Channel.exec_command
+
+        def ask_in_silence(channel: paramiko.Channel, command: str) -> None:
+            silence()
+            ask(channel, command)
+
+        monkeypatch.setattr(paramiko.Channel, "exec_command", ask_in_silence)
+    else:
+        silence()
     began = time.monotonic()
     try:
         with pytest.raises(BoardError):
             if verb == "run":
                 board.run(["true"], timeout_s=1)
-            elif verb == "send":
+            elif verb in ("send", "full"):
                 process.send(source.read_bytes(), 1)
-            elif verb == "start":
+            elif verb in ("start", "exec"):
                 other = board.start(["cat"])
                 other.receive_line(1)
             elif verb == "put":
