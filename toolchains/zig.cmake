@@ -1,0 +1,42 @@
+# What the zig toolchains share. Include it after setting EDGE_ARCH (the first part of the target
+# triple) and EDGE_LIBC (the last, such as "gnu").
+#
+#   EDGE_GLIBC   the oldest glibc the result must run on; zig links against exactly that version
+#   EDGE_MCPU    what zig's -mcpu takes, such as "generic" or "cortex_a72"
+#   EDGE_ZIG     the zig command, a list: "/path/to/zig" or "<python>;-m;ziglang"
+#   EDGE_PYTHON  the Python that has the `ziglang` wheel, used when EDGE_ZIG is not given
+
+set(EDGE_GLIBC "2.28" CACHE STRING "Oldest glibc to run on")
+set(EDGE_MCPU "${EDGE_MCPU_DEFAULT}" CACHE STRING "CPU to generate code for, in zig's spelling")
+set(EDGE_ZIG "" CACHE STRING "The zig command, as a list")
+set(EDGE_PYTHON "" CACHE FILEPATH "A Python with the ziglang wheel")
+
+set(edge_zig ${EDGE_ZIG})
+if(NOT edge_zig AND EDGE_PYTHON)
+  set(edge_zig "${EDGE_PYTHON};-m;ziglang")
+endif()
+if(NOT edge_zig)
+  find_program(EDGE_ZIG_PROGRAM NAMES zig python-zig)
+  if(NOT EDGE_ZIG_PROGRAM)
+    message(FATAL_ERROR "no zig found: give -DEDGE_PYTHON=<a python with the ziglang wheel> "
+                        "or -DEDGE_ZIG=<path of zig>")
+  endif()
+  set(edge_zig "${EDGE_ZIG_PROGRAM}")
+endif()
+
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR "${EDGE_ARCH}")
+set(edge_target -target "${EDGE_ARCH}-linux-${EDGE_LIBC}.${EDGE_GLIBC}" "-mcpu=${EDGE_MCPU}")
+set(CMAKE_C_COMPILER ${edge_zig} cc ${edge_target})
+set(CMAKE_CXX_COMPILER ${edge_zig} c++ ${edge_target})
+
+# What CMake would find out by running zig half a dozen times: it is clang, and it works.
+foreach(lang C CXX)
+  set(CMAKE_${lang}_COMPILER_ID Clang)
+  set(CMAKE_${lang}_COMPILER_ID_RUN TRUE)
+  set(CMAKE_${lang}_COMPILER_VERSION 20.0)
+  set(CMAKE_${lang}_COMPILER_FORCED TRUE)
+endforeach()
+
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
