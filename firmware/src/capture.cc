@@ -1,0 +1,104 @@
+#include "capture.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <atomic>
+
+namespace edge {
+namespace {
+
+// For the crash handler, which may call nothing but read and write.
+std::atomic<int> kept_fd{-1};
+std::atomic<int> original_fd{-1};
+
+void say(int fd, const char *text) {
+  const ssize_t ignored = write(fd, text, strlen(text));
+  (void)ignored;
+}
+
+void on_crash(int number) {
+  const int kept = kept_fd.load();
+  const int out = kept >= 0 ? original_fd.load() : STDERR_FILENO;
+  if (kept >= 0) {
+    char chunk[512];
+    off_t at = 0;
+    for (ssize_t got; (got = pread(kept, chunk, sizeof chunk, at)) > 0; at += got) {
+      const ssize_t ignored = write(out, chunk, static_cast<size_t>(got));
+      (void)ignored;
+    }
+  }
+  switch (number) {
+    case SIGILL:
+      say(out,
+          "edge-run: crashed by SIGILL: the runtime used an instruction that this CPU lacks; "
+          "choose a runtime built for it\n");
+      break;
+    case SIGABRT:
+      say(out, "edge-run: ended by SIGABRT: the runtime gave up\n");
+      break;
+    case SIGBUS:
+      say(out, "edge-run: crashed by SIGBUS: a file shrank or the memory disk is full\n");
+      break;
+    case SIGFPE:
+      say(out, "edge-run: crashed by SIGFPE\n");
+      break;
+    default:
+      say(out, "edge-run: crashed by SIGSEGV: the runtime can't cope with this model or library\n");
+  }
+  // The handler was for one time: now the signal does what it does.
+  raise(number);
+}
+
+}  // namespace
+
+StderrCapture::StderrCapture() {
+  Descriptor memory(memfd_create("edge-stderr", MFD_CLOEXEC));
+  Descriptor original(fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3));
+  // Without a memory file (old kernel, seccomp) the library just prints.
+  if (!memory.valid() || !original.valid()) return;
+  fflush(stderr);
+  if (dup2(memory.get(), STDERR_FILENO) < 0) return;
+  original_fd = original.get();
+  kept_fd = memory.get();
+  memory_ = std::move(memory);
+  original_ = std::move(original);
+}
+
+StderrCapture::~StderrCapture() {
+  finish();
+}
+
+std::string StderrCapture::finish() {
+  std::string text;
+  if (!memory_.valid()) return text;
+  fflush(stderr);
+  kept_fd = -1;
+  dup2(original_.get(), STDERR_FILENO);
+  char chunk[4096];
+  off_t at = 0;
+  for (ssize_t got; (got = pread(memory_.get(), chunk, sizeof chunk, at)) > 0; at += got) {
+    text.append(chunk, static_cast<size_t>(got));
+  }
+  memory_ = Descriptor();
+  original_ = Descriptor();
+  return text;
+}
+
+void explain_crashes() {
+  struct sigaction action = {};
+  action.sa_handler = on_crash;
+  // Reset, so that raise() in the handler ends the process; not deferred, so that it does so at
+  // once.
+  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_NODEFER);
+  sigemptyset(&action.sa_mask);
+  for (const int number : {SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV}) {
+    sigaction(number, &action, nullptr);
+  }
+}
+
+}  // namespace edge

@@ -1,0 +1,33 @@
+// Keeps what a runtime library prints to standard error, to show it only if it matters.
+#ifndef EDGE_CAPTURE_H
+#define EDGE_CAPTURE_H
+
+#include <string>
+
+#include "file.h"
+
+namespace edge {
+
+// While it lives, file descriptor 2 of the whole process is a memory file. One at a time.
+class StderrCapture {
+ public:
+  StderrCapture();
+  ~StderrCapture();
+  StderrCapture(const StderrCapture &) = delete;
+  StderrCapture &operator=(const StderrCapture &) = delete;
+
+  // Gives standard error back and returns what came meanwhile.
+  std::string finish();
+
+ private:
+  Descriptor memory_;
+  Descriptor original_;
+};
+
+// For programs, not libraries: on a crash, say in one line which signal it was, and what the
+// runtime had printed that was still being kept. The process then ends by that signal.
+void explain_crashes();
+
+}  // namespace edge
+
+#endif  // EDGE_CAPTURE_H

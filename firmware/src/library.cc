@@ -1,0 +1,109 @@
+#include "library.h"
+
+#include <dlfcn.h>
+#include <elf.h>
+#include <link.h>
+#include <string.h>
+
+#include "file.h"
+
+namespace edge {
+namespace {
+
+const char *machine_name(unsigned machine, unsigned elf_class) {
+  switch (machine) {
+    case EM_X86_64:
+      return "x86-64";
+    case EM_386:
+      return "32-bit x86";
+    case EM_AARCH64:
+      return elf_class == ELFCLASS32 ? "aarch64 (ilp32)" : "aarch64";
+    case EM_ARM:
+      return "32-bit ARM";
+    case 243:
+      return elf_class == ELFCLASS32 ? "32-bit RISC-V" : "64-bit RISC-V";
+    default:
+      return "another machine";
+  }
+}
+
+constexpr unsigned own_machine =
+#if defined(__x86_64__)
+    EM_X86_64;
+#elif defined(__aarch64__)
+    EM_AARCH64;
+#elif defined(__arm__)
+    EM_ARM;
+#elif defined(__riscv)
+    243;
+#elif defined(__i386__)
+    EM_386;
+#else
+    EM_NONE;
+#endif
+constexpr unsigned own_class = sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32;
+
+Status check_elf(const char *path) {
+  MappedFile file;
+  EDGE_TRY(file.open(path));
+  const uint8_t *bytes = file.data();
+  if (file.size() < 20 || memcmp(bytes, ELFMAG, SELFMAG) != 0) {
+    return fail(EDGE_BAD_LIBRARY, "%s is not a shared library: give the runtime's .so file", path);
+  }
+  const unsigned elf_class = bytes[EI_CLASS];
+  const unsigned machine = bytes[18] | bytes[19] << 8;
+  if (machine != own_machine || elf_class != own_class) {
+    return fail(EDGE_BAD_LIBRARY, "%s is for %s, this runner is for %s: take the library for %s",
+                path, machine_name(machine, elf_class), machine_name(own_machine, own_class),
+                machine_name(own_machine, own_class));
+  }
+  return Status();
+}
+
+const char *remedy_for(const char *reason) {
+  if (strstr(reason, "GLIBC_") != nullptr) {
+    return "the board's C library is too old for it: choose a runtime built for an older one";
+  }
+  if (strstr(reason, "GLIBCXX_") != nullptr || strstr(reason, "CXXABI_") != nullptr) {
+    return "the board's libstdc++ is too old for it: choose an older runtime";
+  }
+  if (strstr(reason, "cannot open shared object file") != nullptr) {
+    return "install what it needs on the board, or choose another runtime";
+  }
+  if (strstr(reason, "failed to map segment") != nullptr) {
+    return "its folder is on a file system mounted noexec";
+  }
+  if (strstr(reason, "undefined symbol") != nullptr) {
+    return "it needs another library beside it, or is a Python extension";
+  }
+  return "copy it again";
+}
+
+}  // namespace
+
+Status Library::open(const char *path) {
+  // Without a slash dlopen would search the system's folders for another file of that name.
+  path_ = strchr(path, '/') != nullptr ? path : std::string("./") + path;
+  EDGE_TRY(check_elf(path_.c_str()));
+  handle_ = dlopen(path_.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (handle_ == nullptr) {
+    const char *reason = dlerror();
+    if (reason == nullptr) reason = "no reason given";
+    return fail(EDGE_BAD_LIBRARY, "can't load %s: %s: %s", path, reason, remedy_for(reason));
+  }
+  return Status();
+}
+
+void *Library::find(const char *symbol) const {
+  return dlsym(handle_, symbol);
+}
+
+Status Library::lacks(const char *symbol) const {
+  return fail(
+      EDGE_BAD_LIBRARY,
+      "%s lacks %s, so it doesn't offer the TfLite C API: take a library that does, such as "
+      "libLiteRt.so of ai-edge-litert 2.1.0 for aarch64",
+      path_.c_str(), symbol);
+}
+
+}  // namespace edge

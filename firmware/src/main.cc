@@ -1,0 +1,56 @@
+// edge-run: the verbs that a board is asked for.
+#include <stdio.h>
+#include <string.h>
+
+#include "bench.h"
+#include "capture.h"
+#include "error.h"
+#include "facts.h"
+#include "infer.h"
+#include "store.h"
+
+namespace {
+
+constexpr const char *help = R"(usage: edge-run VERB [flags]
+
+  infer    run a model on given inputs
+  bench    measure a model, sample by sample
+  facts    say what this board is
+  store    keep releases on this board, for `invoke deploy`
+
+`edge-run VERB --help` explains the flags. Reports are one JSON object on standard output, failures
+one line on standard error. Exit codes are those of edge_status in edge.h: 0 success, 2 wrong flags,
+3 file missing, 4 bad file, 5 bad model, 6 operator missing in the runtime, 7 bad input,
+8 bad library, 9 no space, 10 no memory, 11 I/O, 12 busy, 13 wrong checksum, 14 runtime failure,
+15 interrupted.
+)";
+
+struct Verb {
+  const char *name;
+  int (*run)(int argc, char **argv);
+};
+
+constexpr Verb verbs[] = {
+    {"infer", edge::infer_main},
+    {"bench", edge::bench_main},
+    {"facts", edge::facts_main},
+    {"store", store_main},
+};
+
+}  // namespace
+
+int main(int argc, char **argv) {
+  if (argc < 2) {
+    return edge::exit_with(edge::fail(EDGE_USAGE, "which verb? `edge-run --help` lists them"));
+  }
+  if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+    fputs(help, stdout);
+    return EDGE_OK;
+  }
+  edge::explain_crashes();
+  for (const Verb &verb : verbs) {
+    if (strcmp(argv[1], verb.name) == 0) return verb.run(argc - 1, argv + 1);
+  }
+  return edge::exit_with(
+      edge::fail(EDGE_USAGE, "unknown verb '%s'; `edge-run --help` lists them", argv[1]));
+}

@@ -1,0 +1,28 @@
+// What the kernel says about this process.
+#ifndef EDGE_PROCESS_H
+#define EDGE_PROCESS_H
+
+#include <stdint.h>
+
+namespace edge {
+
+struct Disturbance {
+  int64_t minor_faults = 0;
+  int64_t major_faults = 0;
+  int64_t voluntary_switches = 0;
+  int64_t involuntary_switches = 0;
+
+  Disturbance operator-(const Disturbance &before) const {
+    return {minor_faults - before.minor_faults, major_faults - before.major_faults,
+            voluntary_switches - before.voluntary_switches,
+            involuntary_switches - before.involuntary_switches};
+  }
+};
+
+Disturbance read_disturbance();
+uint64_t resident_bytes();
+uint64_t peak_resident_bytes();
+
+}  // namespace edge
+
+#endif  // EDGE_PROCESS_H

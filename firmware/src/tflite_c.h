@@ -1,0 +1,90 @@
+// The part of the TfLite C API that edge calls, as its binary interface is, in our own words. The
+// functions are looked up in whatever library the user names; no header of TFLite is involved.
+#ifndef EDGE_TFLITE_C_H
+#define EDGE_TFLITE_C_H
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+namespace edge::tflite {
+
+struct Model;
+struct Options;
+struct Interpreter;
+struct Tensor;
+
+using Result = int;  // 0 is success
+
+struct IntArray {
+  int32_t size;
+  int32_t values[];
+};
+
+// The begin of the context that a delegate is given. What follows isn't used.
+struct Context {
+  size_t tensor_count;
+  Result (*get_execution_plan)(Context *context, IntArray **plan);
+};
+
+// The begin of a delegate. `prepare` is called once per subgraph, to take nodes over.
+struct Delegate {
+  void *data;
+  Result (*prepare)(Context *context, Delegate *delegate);
+};
+
+struct Quantization {
+  float scale;
+  int32_t zero_point;
+};
+
+// The real structure begins with the number of threads and has grown with every version. It is
+// returned by value, that is through a pointer to memory of ours: that only has to be large enough.
+struct XnnpackOptions {
+  int32_t num_threads;
+  uint8_t rest[1020];
+};
+
+using Reporter = void(void *user_data, const char *format, va_list arguments);
+
+struct Api {
+  const char *(*version)();
+
+  Model *(*model_create_from_file)(const char *path);
+  // Newer libraries only.
+  Model *(*model_create_from_file_reporting)(const char *path, Reporter *reporter, void *user_data);
+  void (*model_delete)(Model *model);
+
+  Options *(*options_create)();
+  void (*options_delete)(Options *options);
+  void (*options_set_threads)(Options *options, int32_t threads);
+  void (*options_set_reporter)(Options *options, Reporter *reporter, void *user_data);
+  void (*options_add_delegate)(Options *options, Delegate *delegate);
+
+  Interpreter *(*interpreter_create)(const Model *model, const Options *options);
+  void (*interpreter_delete)(Interpreter *interpreter);
+  Result (*allocate_tensors)(Interpreter *interpreter);
+  Result (*invoke)(Interpreter *interpreter);
+  int32_t (*input_count)(const Interpreter *interpreter);
+  int32_t (*output_count)(const Interpreter *interpreter);
+  Tensor *(*input)(const Interpreter *interpreter, int32_t index);
+  const Tensor *(*output)(const Interpreter *interpreter, int32_t index);
+  Result (*reset_variables)(Interpreter *interpreter);  // optional
+
+  int (*tensor_type)(const Tensor *tensor);
+  int32_t (*tensor_rank)(const Tensor *tensor);
+  int32_t (*tensor_dim)(const Tensor *tensor, int32_t axis);
+  size_t (*tensor_bytes)(const Tensor *tensor);
+  void *(*tensor_data)(const Tensor *tensor);
+  const char *(*tensor_name)(const Tensor *tensor);
+  Quantization (*tensor_quantization)(const Tensor *tensor);
+
+  // All three or none: a library may be built without XNNPACK.
+  XnnpackOptions (*xnnpack_default_options)();
+  Delegate *(*xnnpack_create)(const XnnpackOptions *options);
+  void (*xnnpack_delete)(Delegate *delegate);
+};
+
+}  // namespace edge::tflite
+
+#endif  // EDGE_TFLITE_C_H
