@@ -38,6 +38,7 @@ Progress = Callable[[str], None]
 KEYRING_PACKAGE = "debian-archive-keyring"
 _KEYRING = PurePosixPath("usr/share/keyrings/debian-archive-keyring.gpg")
 _REPORT_EVERY_S = 2.0
+_SCHEMES = ("http", "https", "file")
 
 
 # --- which mirror -------------------------------------------------------------------------------
@@ -121,13 +122,16 @@ def find_mirror(etc: Path = Path("/etc"), environ: dict[str, str] | None = None)
     named = environ.get("EDGE_DEBIAN_MIRROR", "").rstrip("/")
     named_security = environ.get("EDGE_DEBIAN_SECURITY_MIRROR", "").rstrip("/")
     if named:
+        for url in (named, named_security):
+            if not re.fullmatch(rf"({'|'.join(_SCHEMES)}):/\S+|", url):
+                raise UsageError(f"'{url}' is no mirror: write http://HOST/PATH, or file:/PATH")
         return Mirror(named, named_security or f"{named}-security")
     release = os_release(etc)
     if release.get("ID") == "debian":
         sources = [
             source
             for source in _host_sources(etc / "apt")
-            if "main" in source.components and urlsplit(source.uri).scheme in ("http", "https")
+            if "main" in source.components and urlsplit(source.uri).scheme in _SCHEMES
         ]
         suites = {release.get("VERSION_CODENAME", ""), "stable", "oldstable", "testing"}
         suites |= {"unstable", "sid", "oldoldstable"}
@@ -241,6 +245,7 @@ class _Apt:
             "Dir::State::lists": str(directory / "lists"),
             "Dir::Cache": str(directory),
             "Dir::Cache::archives": str(self.archives),
+            "Dir::Cache::srcpkgcache": "",
             "Dir::Log": str(directory / "log"),
             "Acquire::Languages": "none",
             "Acquire::Retries": "3",
@@ -282,7 +287,8 @@ class _Apt:
             errors.seek(0)
             if code and check:
                 said = [line[3:] for line in errors if line.startswith(("E: ", "W: "))]
-                raise HostError(f"`{shlex.join(argv[:2])}` failed: {' '.join(said).strip()}")
+                reason = " ".join(" ".join(said).split()) or f"exit code {code}"
+                raise HostError(f"`{shlex.join(argv[:2])}` failed: {reason}")
             return output.read()
 
 
@@ -326,7 +332,7 @@ class Archive:
 
         Nothing else: dependencies are listed by hand, because a board needs no package manager.
         """
-        with layout.exclusive(self._directory):
+        with layout.exclusive(self._directory, self._progress):
             return self._resolve(self._updated(), names, metapackages)
 
     def fetch(self, packages: Sequence[Package]) -> dict[str, Path]:
@@ -334,7 +340,7 @@ class Archive:
 
         A version that the mirror no longer carries is replaced by the newest one that is signed.
         """
-        with layout.exclusive(self._directory):
+        with layout.exclusive(self._directory, self._progress):
             missing = [package for package in packages if not self._cached(package)]
             replaced = {package.name: package for package in packages}
             if missing:
@@ -482,7 +488,7 @@ def unpack_host_packages(names: Sequence[str], progress: Progress) -> Path:
     system = f"{release.get('ID', 'unknown')}-{release.get('VERSION_ID', 'rolling')}"
     home = layout.tools_dir() / system
     target = home / "+".join(names)
-    with layout.exclusive(home):
+    with layout.exclusive(home, progress):
         if target.is_dir():
             return target
         wanted = " ".join(names)
@@ -490,6 +496,7 @@ def unpack_host_packages(names: Sequence[str], progress: Progress) -> Path:
             with layout.published(target) as part:
                 for deb in _download_host_packages(home / "apt", names, progress):
                     unpack(deb, part)
+                    deb.unlink()
         except HostError as error:
             raise HostError(
                 f"can't get {wanted} without root ({error}); "
@@ -504,9 +511,12 @@ def _download_host_packages(
     apt = _Apt(directory, {"Dir::State::status": "/var/lib/dpkg/status"})
     what = f"fetching {' '.join(names)} from this machine's distribution, without root"
     progress(what)
-    # A third party's broken source must not stand in the way of the distribution's.
-    apt.run("apt-get", "update", check=False)
-    for stale in apt.archives.glob("*.deb"):
+    try:
+        apt.run("apt-get", "update", report=lambda done: progress(f"{what}: {done}"))
+    except HostError as error:
+        # A third party's broken source must not stand in the way of the distribution's.
+        progress(str(error))
+    for stale in apt.archives.glob("*.deb"):  # of a run that was interrupted
         stale.unlink()
     apt.run(
         "apt-get", "install", "--download-only", "--reinstall", "--yes", *names,

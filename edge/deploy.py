@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import getpass
 import platform
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -153,13 +154,13 @@ def staged(session: Session, wanted: Release, progress: Progress) -> Iterator[St
             offset = there[item.sha256]
             if offset is not None and offset >= item.size_bytes:
                 continue
-            progress(f"sending {item.place} ({item.size_bytes / 1e6:.1f} MB)")
             store.put(
                 item.path,
                 item.sha256,
                 item.size_bytes,
                 executable=item.executable,
                 offset=offset or 0,
+                progress=_told(item, offset or 0, progress),
             )
             sent_bytes += item.size_bytes - (offset or 0)
             sent_files += 1
@@ -170,10 +171,13 @@ def staged(session: Session, wanted: Release, progress: Progress) -> Iterator[St
             with store.heartbeat():
                 yield stage
         finally:
-            if created and not stage.kept:
+            if not stage.kept:
                 # After a lost link there is nobody to tell; the next deploy clears up.
                 with contextlib.suppress(EdgeError):
-                    store.drop(wanted.id)
+                    if created:
+                        store.drop(wanted.id)
+                    if first:
+                        transport.run(["rm", "-f", device.blob(program.sha256)])
 
 
 def _smoke(session: Session, wanted: Release, model: Artifact, expected: Reference) -> Agreement:
@@ -187,6 +191,27 @@ def _smoke(session: Session, wanted: Release, model: Artifact, expected: Referen
             f"reference {expected.interpreter}): the old release stays live; try another --runtime"
         )
     return result
+
+
+def _told(item: Artifact, offset: int, progress: Progress) -> Callable[[int], None]:
+    """A counter of sent bytes that speaks at the start and then every two seconds."""
+    progress(f"sending {item.place} ({(item.size_bytes - offset) / 1e6:.2f} MB)")
+    began = spoke = time.monotonic()
+    sent = offset
+
+    def count(piece_bytes: int) -> None:
+        nonlocal sent, spoke
+        sent += piece_bytes
+        now = time.monotonic()
+        if now - spoke >= 2:
+            spoke = now
+            rate = (sent - offset) / (now - began)
+            progress(
+                f"  {sent / 1e6:.1f} of {item.size_bytes / 1e6:.1f} MB, {rate / 1e6:.2f} MB/s, "
+                f"{(item.size_bytes - sent) / rate:.0f} s left"
+            )
+
+    return count
 
 
 def _owner() -> str:

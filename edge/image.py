@@ -70,7 +70,15 @@ class Image:
 
     @cached_property
     def lock(self) -> tuple[debian.Package, ...]:
-        return debian.load_lock(self.lock_file)
+        """:raises UsageError: it does not pin everything that the description names."""
+        locked = debian.load_lock(self.lock_file)
+        pinned = {name for package in locked for name in (package.name, package.via)}
+        if missing := sorted({*self.all_packages, self.kernel} - pinned):
+            raise UsageError(
+                f"{self.lock_file.name} does not pin {', '.join(missing)}: "
+                f"run `python -m edge.image lock {self.name}`"
+            )
+        return locked
 
     @property
     def all_packages(self) -> list[str]:
@@ -137,9 +145,9 @@ class Keys:
         return f"[{host}]:{port} {self.public(self.host)}\n"
 
 
-def keys() -> Keys:
+def keys(progress: Progress) -> Keys:
     folder = layout.images_cache_dir() / "keys"
-    with layout.exclusive(layout.images_cache_dir()):
+    with layout.exclusive(layout.images_cache_dir(), progress):
         if not folder.is_dir():
             with layout.published(folder) as part:
                 part.chmod(0o700)
@@ -193,9 +201,9 @@ class BuiltImage:
 
 def build(image: Image, progress: Progress) -> BuiltImage:
     """The image, from the cache if nothing that goes into it has changed."""
-    access = keys()
+    access = keys(progress)
     directory = layout.images_cache_dir() / f"{image.name}-{_fingerprint(image, access)}"
-    with layout.exclusive(layout.images_cache_dir()):
+    with layout.exclusive(layout.images_cache_dir(), progress):
         if not directory.is_dir():
             files = _archive(image, progress).fetch(image.lock)
             start = time.monotonic()
@@ -216,7 +224,7 @@ def sysroot(image: Image, progress: Progress) -> Path:
     wanted = [package for package in image.lock if package.name in image.sysroot_packages]
     digest = hashlib.sha256(repr(wanted).encode()).hexdigest()[:16]
     directory = layout.images_cache_dir() / f"{image.name}-sysroot-{digest}"
-    with layout.exclusive(layout.images_cache_dir()):
+    with layout.exclusive(layout.images_cache_dir(), progress):
         if not directory.is_dir():
             files = _archive(image, progress).fetch(wanted)
             with layout.published(directory) as part:

@@ -6,12 +6,12 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from edge.errors import UsageError
+from edge.errors import HostError, UsageError
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -100,11 +100,15 @@ def logs_dir() -> Path:
 
 
 @contextmanager
-def exclusive(directory: Path) -> Iterator[None]:
+def exclusive(directory: Path, progress: Callable[[str], None]) -> Iterator[None]:
     """Hold ``directory`` of the cache: one process at a time changes it, the others wait here."""
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress(f"waiting for another process that is filling {directory}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
@@ -114,14 +118,18 @@ def published(target: Path) -> Iterator[Path]:
 
     Hold :func:`exclusive` around it: what an interrupted process left under the temporary name is
     then nobody's, and goes.
+
+    :raises HostError: it can't be written, for instance because the disk is full.
     """
     part = target.with_name(target.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
     try:
+        part.mkdir(parents=True)
         yield part
         shutil.rmtree(target, ignore_errors=True)
         part.rename(target)
+    except OSError as error:
+        raise HostError(f"can't make {target}: {error}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

@@ -31,6 +31,7 @@ HOST = "127.0.0.1"
 _USER_ID = 1000
 _CONSOLE_TAIL = 8
 _STOP_DEADLINE_S = 15.0
+_GREETING_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -220,20 +221,26 @@ class Machine:
         self._boot(ssh_port=port)
 
     def link(self, up: bool) -> None:
-        """Plug the network cable in, or pull it out. Connections notice nothing."""
+        """Pull the network cable out, or plug it in; then wait until the board answers again.
+
+        Neither end of a connection is told.
+        """
         if self._qmp is None:
             raise UsageError(f"machine {self.name} is not running")
         self._qmp.command("set_link", name="net0", up=up)
+        if up:
+            self._await_ssh(self.access, time.monotonic() + self._deadline_s)
 
     # --- how ---
 
     def _boot(self, ssh_port: int) -> None:
+        tool = emulator.system_emulator(self.image.image.architecture, self._progress)
         began = time.monotonic()
         deadline = began + self._deadline_s
         self._progress(f"booting {self.name} ({self.hardware.cpu}, emulated)")
         atexit.register(self._end_process)
         try:
-            self._spawn(ssh_port)
+            self._spawn(tool, ssh_port)
             self._await_ready(deadline)
             self._access = self._find_access()
             self._await_ssh(self._access, deadline)
@@ -245,8 +252,7 @@ class Machine:
         state.with_suffix(".part").rename(state)
         self._progress(f"{self.name} is up after {time.monotonic() - began:.1f} s")
 
-    def _spawn(self, ssh_port: int) -> None:
-        tool = emulator.system_emulator(self.image.image.architecture, self._progress)
+    def _spawn(self, tool: emulator.Tool, ssh_port: int) -> None:
         qmp, qmp_theirs = socket.socketpair()
         self._control, control_theirs = socket.socketpair()
         theirs = [qmp_theirs.fileno(), control_theirs.fileno()]
@@ -293,16 +299,23 @@ class Machine:
             said += chunk
 
     def _await_ssh(self, access: Access, deadline: float) -> None:
-        """The guest's sshd listens by now: one connection shows that the way to it is open."""
-        try:
-            timeout = max(deadline - time.monotonic(), 0.001)
-            address = (access.ssh_host, access.ssh_port)
-            with socket.create_connection(address, timeout) as connection:
-                banner = connection.recv(64)
-        except OSError as error:
-            raise self._failure(f"does not answer on SSH ({error})") from error
-        if not banner.startswith(b"SSH-"):
-            raise self._failure("does not answer on SSH")
+        """Connect until the board's SSH server greets.
+
+        It listens by now. But the first packet may be lost while a link comes up, and QEMU sends
+        it again after six seconds only: a new connection is faster.
+        """
+        address = (access.ssh_host, access.ssh_port)
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                with socket.create_connection(address, min(left, _GREETING_S)) as connection:
+                    if connection.recv(4) == b"SSH-":
+                        return
+                    raise self._failure("hung up on SSH")
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise self._failure(f"does not answer on SSH ({error})") from error
+        raise self._failure("does not answer on SSH")
 
     def _find_access(self) -> Access:
         assert self._process is not None and self._qmp is not None
@@ -472,7 +485,10 @@ def _prepare_disk(image: BuiltImage, folder: Path, *, fresh: bool, progress: Pro
     if known and not fresh:
         progress(f"{image.image.name} has changed: {folder.name} gets a new disk")
     origin.unlink(missing_ok=True)
-    copy_sparse(image.disk, disk)
+    try:
+        copy_sparse(image.disk, disk)
+    except OSError as error:
+        raise HostError(f"can't write {disk}: {error.strerror}") from error
     origin.write_text(image.id)
 
 

@@ -70,7 +70,8 @@ def compute(model: Path, inputs: Arrays | None = None) -> Reference:
     """Run ``model`` on this machine, or take the cached result of the same question.
 
     :param inputs: by tensor name, shape ``[n, ...rest]`` where the model takes
-        ``[batch, ...rest]``; each is cut into batches. None: one batch of seeded random data in each tensor's range.
+        ``[batch, ...rest]``; each is cut into batches. None: one batch of seeded random data in
+        each tensor's range.
     :raises UsageError: the model does not load here, or the inputs do not fit it.
     :raises HostError: no interpreter, or it crashed.
     """

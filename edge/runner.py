@@ -28,7 +28,7 @@ def infer(
     *,
     each: bool = True,
     threads: int = 1,
-    timeout_s: float = INFER_TIMEOUT_S,
+    timeout_s: float | None = None,
 ) -> tuple[Arrays, dict[str, Any]]:
     """Run a model of a release on the board over the arrays of ``inputs_file`` (.npz).
 
@@ -48,7 +48,7 @@ def infer(
                 *("--input", folder / "in.npz", "--output", folder / "out.npz"),
                 *("--threads", str(threads), *(["--each"] if each else [])),
             ],
-            timeout_s,
+            INFER_TIMEOUT_S if timeout_s is None else timeout_s,
         )
         local = Path(temporary) / "out.npz"
         session.transport.get(folder / "out.npz", local)

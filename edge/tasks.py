@@ -11,7 +11,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from invoke import Collection, Exit, Program, task
+from invoke.collection import Collection
+from invoke.exceptions import Exit
+from invoke.program import Program
+from invoke.tasks import task
 
 _JSON = "print one JSON object instead of text"
 _BOARD = "name of the board: see `invoke boards`"

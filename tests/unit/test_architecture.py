@@ -26,7 +26,7 @@ FLOORS = (
 
 ONLY = {
     "fabric": {"edge.transport.ssh"},
-    "paramiko": {"edge.transport.ssh", "edge.transport.hostfile", "edge.transport.known_hosts"},
+    "paramiko": {"edge.transport.ssh"},
     "serial": {"edge.console"},
     "cffi": {"edge.abi"},
     "invoke": {"edge.tasks"},

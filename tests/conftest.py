@@ -1,0 +1,92 @@
+"""What integration tests share: built once a session, all of it real."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge import abi, board, build, deploy, image, layout, machine, session
+from edge.release import Release
+from edge.session import Session
+from examples.digits import dataset
+
+GUEST = "test-qemu-virt"
+"""Machines of tests have names of their own: a developer's running board stays as it is."""
+
+
+@pytest.fixture(scope="session")
+def library() -> abi.Library:
+    """libedge for this machine."""
+    return build.host_library(print)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Release:
+    """All eight digits models with the runner and the runtime of an aarch64 board."""
+    models = [model.path for model in dataset.models()]
+    return deploy.prepare(board.load("qemu-virt"), models, print)
+
+
+@pytest.fixture
+def emulated() -> Iterator[Session]:
+    """Programs of the board under QEMU's user mode, with an empty device root."""
+    target = dataclasses.replace(board.load("qemu-aarch64"), name="test-qemu-aarch64")
+    shutil.rmtree(layout.machines_dir() / target.name, ignore_errors=True)
+    with session.connect(target, print) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def _machine() -> Iterator[machine.Machine]:
+    target = board.load("qemu-virt")
+    assert target.image is not None
+    with machine.Machine.start(
+        image.load(target.image),
+        name=GUEST,
+        cpu=target.cpu,
+        cores=target.cores,
+        memory_mib=target.memory_mib,
+        fresh=True,
+        data_disk_mib=24,
+        progress=print,
+    ) as started:
+        yield started
+
+
+@pytest.fixture
+def guest(_machine: machine.Machine) -> Iterator[machine.Machine]:
+    """A booted virtual machine without any release on it; `/data` is a small second disk."""
+    _machine.link(True)
+    with connect(_machine) as opened:
+        script = 'chmod -R u+w "$1" /data/edge 2>/dev/null; rm -rf "$1" /data/*'
+        opened.transport.run(["sh", "-c", script, "sh", opened.device.root])
+    yield _machine
+
+
+def connect(guest: machine.Machine, root: str = layout.DEFAULT_ROOT) -> _Connection:
+    """A session with a machine that the caller has in hand."""
+    return _Connection(guest, root)
+
+
+class _Connection:
+    """``session.connect`` for a machine that runs already; its board is named as the machine is."""
+
+    def __init__(self, guest: machine.Machine, root: str) -> None:
+        target = dataclasses.replace(board.load("qemu-virt"), name=guest.name, root=root)
+        self._context = session.connect(target, print)
+
+    def __enter__(self) -> Session:
+        return self._context.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self._context.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def root_folder() -> Path:
+    """The checkout."""
+    return Path(__file__).parents[1]

@@ -1,0 +1,165 @@
+"""The commands as a user types them: what they print, and how they end when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge import layout
+from examples.digits import dataset
+
+MODEL = dataset.FOLDER / "models/mlp-int8.tflite"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """An environment without the developer's SSH configuration and lab.toml, but with the cache."""
+    cache = layout.cache_dir().parent
+    return {
+        **os.environ,
+        "HOME": str(tmp_path),
+        "XDG_CACHE_HOME": str(cache),
+        "EDGE_LAB": str(tmp_path / "lab.toml"),
+    }
+
+
+def call(
+    *words: str, env: dict[str, str], cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    invoke = Path(sys.executable).with_name("invoke")
+    return subprocess.run(
+        [str(invoke), *words],
+        env=env,
+        cwd=cwd or Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=300,
+        check=False,
+    )
+
+
+def last_line(result: subprocess.CompletedProcess[str]) -> str:
+    assert "Traceback" not in result.stderr + result.stdout
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("  ")]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+def test_boards_as_json(home: dict[str, str]) -> None:
+    result = call("boards", "--json", env=home)
+    found = {entry["name"]: entry for entry in json.loads(result.stdout)}
+    assert found["rpi4"]["cpu"] == "cortex-a72"
+    assert found["qemu-virt"]["emulation"] == "machine"
+
+
+def test_boards_as_a_table_is_not_cut_off_in_a_pipe(home: dict[str, str]) -> None:
+    result = call("boards", env=home)
+    assert "Raspberry Pi Zero 2 W, 64-bit Raspberry Pi OS" in result.stdout
+
+
+def test_a_build_says_where_and_what(home: dict[str, str]) -> None:
+    result = call("build", "--board", "rpi4", "--json", env=home)
+    made = json.loads(result.stdout)
+    assert made["machine"] == "aarch64"
+    assert Path(made["path"]).stat().st_size == made["size_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "expected"),
+    [
+        (["boards", "--no-such"], 1, "--no-such"),
+        (["build", "--board", "rpi-4"], 2, "did you mean 'rpi4'"),
+        (["build", "--board", "rpi4", "--toolchain", "tcc"], 2, "no toolchain 'tcc'"),
+        (["deploy", "--board", "rpi4"], 2, "--model FILE.tflite"),
+        (["deploy", "--board", "rpi4", "--model", "no.tflite"], 2, "no model no.tflite"),
+        (["deploy", "--board", "rpi4", "--model", "README.md"], 2, "README.md"),
+        (["deploy", "--board", "rpi4", "--model", str(MODEL), "--runtime", "x"], 2, "runtime 'x'"),
+        (["deploy", "--board", "rpi4", "--model", str(MODEL), "--lib", "no.so"], 2, "no.so"),
+        (["deploy", "--board", "rpi4", "--model", str(MODEL), "--host", "-oX"], 2, "-oX"),
+        (["bench", "--board", "rpi4", "--model", str(MODEL), "--count", "0"], 2, "--count 0"),
+        (["bench", "--board", "rpi4", "--model", str(MODEL), "--threads", "-1"], 2, "--threads"),
+        (["bench", "--board", "rpi4", "--model", str(MODEL), "--count", "many"], 1, "many"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_its_own_code(
+    home: dict[str, str], words: list[str], code: int, expected: str
+) -> None:
+    result = call(*words, env=home)
+    assert result.returncode == code, result.stderr
+    assert "Traceback" not in result.stderr + result.stdout
+    assert expected in result.stderr
+    if code != 1:  # invoke's own errors have their own form
+        assert expected in last_line(result)
+
+
+def test_nobody_answers_at_rpi4(home: dict[str, str]) -> None:
+    result = call("deploy", "--board", "rpi4", "--model", str(MODEL), env=home)
+    line = last_line(result)
+    assert result.returncode == 5
+    assert "rpi4" in line
+    assert "--host" in line
+
+
+def test_nobody_listens_there(home: dict[str, str]) -> None:
+    result = call("doctor", "--board", "rpi4", "--host", "pi@127.0.0.1", env=home)
+    assert result.returncode == 5
+    assert "pi@127.0.0.1:22" in last_line(result)
+
+
+def test_a_misspelt_key_in_a_board_file(home: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "boards").mkdir()
+    (tmp_path / "boards/mine.toml").write_text('descripton = "x"\n', encoding="utf-8")
+    result = edge_command("build", "--board", "mine", env=home, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "unknown key 'descripton' (did you mean 'description'?)" in last_line(result)
+
+
+def edge_command(
+    *words: str, env: dict[str, str], cwd: Path, python_path: str = ""
+) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from edge.tasks import main; sys.argv[0] = 'edge'; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *words],
+        env={**env, "PYTHONPATH": python_path},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_an_installed_wheel_works_outside_a_checkout(
+    home: dict[str, str], tmp_path: Path, root_folder: Path
+) -> None:
+    def run(*command: str, cwd: Path) -> None:
+        subprocess.run([sys.executable, "-m", *command], cwd=cwd, check=True, capture_output=True)
+
+    run("hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist"), cwd=root_folder)
+    wheel = next((tmp_path / "dist").glob("*.whl"))
+    site = tmp_path / "site"
+    run("pip", "install", "--no-deps", "--target", str(site), str(wheel), cwd=tmp_path)
+    where = subprocess.run(
+        [sys.executable, "-c", "import edge; print(edge.__file__)"],
+        env={**home, "PYTHONPATH": str(site)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert where.stdout.startswith(str(site))
+    boards = edge_command("boards", "--json", env=home, cwd=tmp_path, python_path=str(site))
+    assert "rpi4" in {entry["name"] for entry in json.loads(boards.stdout)}
+    built = edge_command(
+        "build", "--board", "rpi4", "--json", env=home, cwd=tmp_path, python_path=str(site)
+    )
+    installed = json.loads(built.stdout)
+    checkout = json.loads(call("build", "--board", "rpi4", "--json", env=home).stdout)
+    # The same sources give the same runner, wherever they lie.
+    assert installed["sha256"] == checkout["sha256"]
