@@ -426,7 +426,7 @@ std::vector<std::string> names_in(int dir) {
 // Removes what is called `name`, all of it, without following links.
 bool remove_tree(int dir, const std::string &name, int depth = 0) {
   if (unlinkat(dir, name.c_str(), 0) == 0 || errno == ENOENT) return true;
-  if (depth > kMaxDepth) return false;
+  if ((errno != EISDIR && errno != EPERM) || depth > kMaxDepth) return false;
   Fd inner(openat(dir, name.c_str(), kDirFlags));
   if (!inner.valid()) return false;
   for (const std::string &below : names_in(inner.get())) {

@@ -487,8 +487,9 @@ def test_each_step_may_fail(runner: Path, root: Path, error: int, status: bytes)
             reported += 1
             # Later ones follow from the first: the store lacks, the release is unknown.
             assert errors[0].split()[1] == status
-            if b"put" in errors[0] or b"no space for" in errors[0]:
-                assert b"bytes" in errors[0] and b"free" in errors[0]
+            failed = trace.read_text().splitlines()[at - 1]
+            if status == b"9" and "/store/." in failed:
+                assert re.search(rb"no space for \d+ bytes in .*: \d+ are free", errors[0])
             assert not [p for p in leftovers(root) if p.startswith("store/")]
         # What a single failure left never stands in the way.
         names = {p.name for p in (root / "releases").iterdir()}
