@@ -236,7 +236,7 @@ class Store:
         """The words of an ``ok``; an ``err`` is raised."""
         if reply.code == 0:
             return reply.text.split(" ") if reply.text else []
-        message = _shown(reply.text)
+        message = _shown(reply.text) or f"status {reply.code}"
         if reply.code == abi.constant("EDGE_BUSY"):
             message = f"{_shown(unquote(reply.text))}: wait until it is done, or stop it"
         abi.check(reply.code, f"the store on {self._where}: {message}")

@@ -1,0 +1,444 @@
+"""The store's client against scripted programs: what it sends, and what it makes of any answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge import abi
+from edge import store as store_module
+from edge.errors import BoardError, EdgeError, HostError, UsageError
+from edge.store import Store
+from edge.testing import Expect, Fail, FakeProcess, FakeTransport, Reply
+
+ABI = abi.constant("EDGE_ABI_VERSION")
+GREETING = Reply(b"ok edge-store 1 %d 12345 -" % ABI)
+SHA, OTHER = "a" * 64, "b" * 64
+ID, OLD_ID = "0123456789abcdef", "f" * 16
+ROOT = PurePosixPath("/home/pi/edge root")
+RUNNER = ROOT / "store" / SHA
+
+
+def talk(*script: Expect | Reply | Fail) -> tuple[Store, FakeProcess]:
+    process = FakeProcess(GREETING, *script)
+    return Store(process, "pi@fake"), process
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model"
+    path.write_bytes(bytes(range(256)) * 2000)
+    return path
+
+
+SIZE = 512_000
+
+
+# --- opening
+
+
+def test_open_names_root_owner_and_timeout_and_reads_the_greeting() -> None:
+    board = FakeTransport().on_start([RUNNER, "store"], GREETING)
+    store = store_module.open(board, RUNNER, ROOT, owner="Ada Löve@desk", idle_timeout_s=7)
+    assert store.free_bytes == 12345
+    assert board.commands == [
+        (
+            str(RUNNER), "store", "--root", str(ROOT), "--owner", "Ada%20L%C3%B6ve@desk",
+            "--idle-timeout", "7",
+        )
+    ]  # fmt: skip
+
+
+def test_an_owner_is_one_word_and_not_endless() -> None:
+    for owner, expected in (("", "unknown"), ("x" * 999, "x" * 200), ("a\nb c", "a%0Ab%20c")):
+        board = FakeTransport().on_start([RUNNER], GREETING)
+        store_module.open(board, RUNNER, ROOT, owner=owner)
+        assert board.commands[0][5] == expected
+
+
+@pytest.mark.parametrize(
+    ("greeting", "message"),
+    [
+        (b"ok edge-store 1 999 5 -", r"speaks store protocol 1, ABI 999.*deploy with this edge"),
+        (b"ok edge-store 2 %d 5 -" % ABI, "speaks store protocol 2"),
+        (b"err 12 held by Ada%20L since 2026-01-02T03:04:05Z", "held by Ada L since 2026.*: wait"),
+        (b"err 12 held by %1B[31mred since now", r"held by \?\[31mred since"),
+        (b"err 9 no space for 5 bytes", "pi@fake: no space for 5 bytes"),
+        (b"Welcome to pi, the friendly board", "Welcome to pi.*login shell prints"),
+        (b"", "answered ''"),
+        (b"ok", "not in its protocol"),
+        (b"ok edge-store 1 1 -5 -", "not in its protocol"),
+        (b"ok edge-store 1 1 5 ../..", "not in its protocol"),
+        (b"ok edge-store 1 1 5 - more", "not in its protocol"),
+        (b"ok edge-store 1 1 " + b"9" * 5000 + b" -", "not in its protocol"),
+        (b"err 0 fine", "not in its protocol"),
+        (b"err 99 what", "not in its protocol"),
+        (b"err -1 what", "not in its protocol"),
+        (b"err " + b"9" * 5000, "not in its protocol"),
+        (b"\xff\xfe\x1b[2J", r"answered '\ufffd\ufffd\?\[2J'"),
+        (b"x" * 70_000, "longer than"),
+    ],
+)
+def test_a_greeting_that_is_none(greeting: bytes, message: str) -> None:
+    board = FakeTransport().on_start([RUNNER], Reply(greeting))
+    with pytest.raises(BoardError, match=message) as caught:
+        store_module.open(board, RUNNER, ROOT, owner="me")
+    assert len(str(caught.value)) < 1500 and str(caught.value).isprintable()
+    process = board.processes[0]
+    assert isinstance(process, FakeProcess) and process.closed
+
+
+# --- requests
+
+
+def test_have_tells_bytes() -> None:
+    blobs = [(SHA, 10), (OTHER, 10), ("c" * 64, 10), ("d" * 64, 10), ("e" * 64, 0)]
+    lines = b"".join(b"%s %d\n" % (sha.encode(), size) for sha, size in blobs)
+    store, process = talk(Expect(b"have 5\n" + lines), Reply(b"ok have none part:4 part:10 none"))
+    # A part that is complete is not stored yet: something of it is left to put.
+    assert list(store.have(blobs).values()) == [10, None, 4, 9, None]
+    process.assert_done()
+
+
+def test_have_asks_in_batches() -> None:
+    blobs = [(f"{i:064x}", 1) for i in range(1025)]
+    script: list[Expect | Reply] = []
+    for start, count in ((0, 512), (512, 512), (1024, 1)):
+        lines = "".join(f"{sha} 1\n" for sha, _ in blobs[start : start + count])
+        script += [Expect(f"have {count}\n{lines}".encode()), Reply(b"ok" + b" have" * count)]
+    store, process = talk(*script)
+    assert set(store.have(blobs).values()) == {1}
+    process.assert_done()
+    assert store.have([]) == {}
+
+
+@pytest.mark.parametrize("offset", [0, 300_000, SIZE])
+def test_put_sends_the_rest_and_tells_how_much(model: Path, offset: int) -> None:
+    head = f"put {SHA} {SIZE} {offset} 555\n".encode()
+    store, process = talk(Expect(head + model.read_bytes()[offset:]), Reply(b"ok stored"))
+    sent: list[int] = []
+    assert store.put(model, SHA, SIZE, executable=True, offset=offset, progress=sent.append)
+    assert sum(sent) == SIZE - offset
+    process.assert_done()
+
+
+def test_put_of_what_was_there(model: Path) -> None:
+    store, process = talk(
+        Expect(f"put {SHA} {SIZE} 0 444\n".encode() + model.read_bytes()), Reply(b"ok have")
+    )
+    assert store.put(model, SHA, SIZE) is False
+    process.assert_done()
+
+
+def test_put_sends_a_damaged_part_again_once(model: Path) -> None:
+    content = model.read_bytes()
+    again = Expect(f"put {SHA} {SIZE} 0 444\n".encode() + content)
+    store, process = talk(
+        Expect(f"put {SHA} {SIZE} 9 444\n".encode() + content[9:]),
+        Reply(b"err 13 damaged"),
+        again,
+        Reply(b"ok stored"),
+        again,
+        Reply(b"err 13 damaged"),
+    )
+    assert store.put(model, SHA, SIZE, offset=9) is True
+    with pytest.raises(BoardError, match="damaged"):
+        store.put(model, SHA, SIZE)
+    process.assert_done()
+
+
+def test_put_of_a_file_that_became_shorter_ends_the_connection(model: Path) -> None:
+    store, process = talk()
+    with pytest.raises(HostError, match="became shorter"):
+        store.put(model, SHA, SIZE + 1)
+    # Framing is lost: not another byte, not even a quit.
+    sent = len(process.sent)
+    with pytest.raises(BoardError, match="is lost"):
+        store.ping()
+    store.close()
+    assert len(process.sent) == sent and process.closed
+
+
+def test_put_of_a_file_that_grew_sends_what_was_announced(model: Path) -> None:
+    store, process = talk(
+        Expect(f"put {SHA} 10 0 444\n".encode() + model.read_bytes()[:10]), Reply(b"ok stored")
+    )
+    store.put(model, SHA, 10)
+    process.assert_done()
+
+
+def test_put_of_a_missing_file_asks_nothing(tmp_path: Path) -> None:
+    store, process = talk(Expect(b"ping\n"), Reply(b"ok pong"))
+    with pytest.raises(HostError, match="can't read"):
+        store.put(tmp_path / "none", SHA, 1)
+    store.ping()
+    process.assert_done()
+
+
+def test_what_the_store_said_before_it_ended(model: Path) -> None:
+    class Ends(FakeProcess):
+        def send(self, data: bytes, timeout_s: float) -> None:
+            raise BoardError("broken pipe")
+
+    for last, message in (
+        (Reply(b"err 15 no byte for 30 s"), "no byte for 30 s"),
+        (Reply(b"ok"), "broken pipe"),
+        (Fail("gone"), "broken pipe"),
+        (Reply(b"garbage"), "broken pipe"),
+    ):
+        store = Store(Ends(GREETING, last), "pi@fake")
+        with pytest.raises(BoardError, match=message):
+            store.put(model, SHA, SIZE)
+
+
+def test_releases() -> None:
+    links = {"bin/edge-run": SHA, "models/m": OTHER}
+    request = Expect(f"release {ID} 2 3\nbin/edge-run {SHA}\nmodels/m {OTHER}\n".encode() + b"{}\n")
+    store, process = talk(
+        request, Reply(b"ok created"),
+        request, Reply(b"ok have"),
+        Expect(b"switch %s\n" % ID.encode()), Reply(b"ok -"),
+        Expect(b"switch %s\n" % ID.encode()), Reply(b"ok " + OLD_ID.encode()),
+        Expect(b"current\n"), Reply(b"ok " + ID.encode()),
+        Expect(b"log 5\nline\n"), Reply(b"ok"),
+        Expect(b"log 5\nline\n"), Reply(b"ok"),
+        Expect("log 3\né\n".encode()), Reply(b"ok"),
+        Expect(b"drop %s\n" % OLD_ID.encode()), Reply(b"ok"),
+        Expect(b"ping\n"), Reply(b"ok pong"),
+        Expect(b"quit\n"), Reply(b"ok bye"),
+    )  # fmt: skip
+    assert store.create_release(ID, links, b"{}\n") is True
+    assert store.create_release(ID, links, b"{}\n") is False
+    assert store.switch(ID) is None
+    assert store.switch(ID) == OLD_ID
+    assert store.current() == ID
+    store.append_log("line")
+    store.append_log("line\n")
+    store.append_log("é")
+    store.drop(OLD_ID)
+    store.ping()
+    assert store.quit() == 0
+    process.assert_done()
+    assert process.closed
+
+
+def test_leaving_the_block_quits() -> None:
+    store, process = talk(Expect(b"quit\n"), Reply(b"ok bye"))
+    with store:
+        pass
+    process.assert_done()
+    assert process.closed
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (b"err 2 release is current: switch to another one first", UsageError),
+        (b"err 3 there is no release", UsageError),
+        (b"err 9 no space", BoardError),
+        (b"err 11 can't read", BoardError),
+        (b"err 13 damaged", BoardError),
+        (b"err 1", BoardError),
+    ],
+)
+def test_after_a_refusal_the_connection_goes_on(reply: bytes, kind: type[EdgeError]) -> None:
+    store, process = talk(Expect(b"current\n"), Reply(reply), Expect(b"ping\n"), Reply(b"ok pong"))
+    with pytest.raises(kind, match="the store on pi@fake: "):
+        store.current()
+    store.ping()
+    process.assert_done()
+
+
+def test_after_an_interruption_nothing_more_is_asked() -> None:
+    store, process = talk(Reply(b"err 15 stopped by a signal"))
+    with pytest.raises(BoardError, match="stopped by a signal"):
+        store.current()
+    sent = process.sent
+    store.close()
+    assert process.sent == sent and process.closed
+
+
+def test_a_reply_that_did_not_come_is_not_taken_for_the_next() -> None:
+    store, process = talk(Fail("did not answer in 30 s"), Reply(b"ok " + ID.encode()))
+    with pytest.raises(BoardError, match="did not answer"):
+        store.switch(ID)
+    with pytest.raises(BoardError, match="is lost: run the command again"):
+        store.current()
+    assert b"current" not in process.sent
+
+
+def test_an_interrupt_leaves_the_connection_in_doubt() -> None:
+    store, _ = talk(Fail(KeyboardInterrupt()))  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        store.ping()
+    with pytest.raises(BoardError, match="is lost"):
+        store.ping()
+
+
+CALLS: list[Callable[[Store], object]] = [
+    lambda store: store.have([(SHA, 10)]),
+    lambda store: store.create_release(ID, {}, b""),
+    lambda store: store.switch(ID),
+    lambda store: store.current(),
+    lambda store: store.append_log("x"),
+    lambda store: store.drop(ID),
+    lambda store: store.ping(),
+    lambda store: store.quit(),
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+@given(
+    reply=st.one_of(
+        st.binary(max_size=80),
+        st.text("0123456789 -okerhavpt:\x1b\u0663", max_size=40).map(str.encode),
+        st.sampled_from(
+            [b"ok have have", b"ok part:0", b"ok part:11", b"ok part:-1", b"ok part:", b"ok  have"]
+        ),
+    )
+)
+def test_no_reply_is_more_than_a_board_error(call: Callable[[Store], object], reply: bytes) -> None:
+    store, _ = talk(Reply(reply))
+    try:
+        call(store)
+    except EdgeError as error:
+        assert str(error).isprintable()
+        assert len(str(error)) < 1500
+    else:
+        assert reply in (
+            b"ok have", b"ok none", b"ok created", b"ok -", b"ok", b"ok pong", b"ok bye",
+        ) or reply.startswith((b"ok part:", b"ok "))  # fmt: skip
+
+
+NO_HAVE = [
+    b"ok have have", b"ok part:0", b"ok part:11", b"ok part:-1", b"ok part:\xd9\xa3", b"ok  have",
+    b"ok HAVE", b"ok",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("reply", NO_HAVE)
+def test_have_believes_no_nonsense(reply: bytes) -> None:
+    store, _ = talk(Reply(reply))
+    with pytest.raises(BoardError, match="not in its protocol"):
+        store.have([(SHA, 10)])
+    with pytest.raises(BoardError, match="is lost"):
+        store.ping()
+
+
+# --- heartbeat
+
+
+def test_the_heart_beats_while_the_block_does_something_else() -> None:
+    enough = threading.Event()
+
+    class Counting(FakeProcess):
+        pings = 0
+
+        def receive_line(self, timeout_s: float, limit_bytes: int = 65536) -> bytes:
+            if not self.sent:
+                return super().receive_line(timeout_s, limit_bytes)
+            self.pings += 1
+            if self.pings == 3:
+                enough.set()
+            return b"ok pong"
+
+    process = Counting(GREETING)
+    store = Store(process, "pi@fake", idle_timeout_s=0)
+    with store.heartbeat():
+        assert enough.wait(10)
+    pings = process.pings
+    assert process.sent == b"ping\n" * pings
+    assert "store-heartbeat" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_heartbeat_that_fails_shows_at_the_next_call() -> None:
+    lost = threading.Event()
+
+    class Dies(FakeProcess):
+        def receive_line(self, timeout_s: float, limit_bytes: int = 65536) -> bytes:
+            if not self.sent:
+                return super().receive_line(timeout_s, limit_bytes)
+            lost.set()
+            raise BoardError("gone")
+
+    store = Store(Dies(GREETING), "pi@fake", idle_timeout_s=0)
+    with store.heartbeat():
+        assert lost.wait(10)
+    with pytest.raises(BoardError, match="is lost"):
+        store.current()
+
+
+# --- first contact
+
+
+def test_a_runner_that_is_there_costs_one_question(model: Path) -> None:
+    board = FakeTransport().on(["sh"])
+    assert store_module.install_runner(board, model, SHA, ROOT) is False
+    ((*command, blob, folder),) = board.commands
+    assert command[:2] == ["sh", "-c"] and command[3:] == ["sh"]
+    # The paths are arguments, never part of the script.
+    assert str(ROOT) not in command[2]
+    assert (blob, folder) == (f"{ROOT}/store/{SHA}", f"{ROOT}/store")
+
+
+def test_a_runner_is_sent_and_installs_itself(model: Path) -> None:
+    board = FakeTransport().on(["sh"], exit_code=10).on(["chmod", "755"])
+    board.on(lambda argv: argv[1:2] == ("store",))
+    assert store_module.install_runner(board, model, SHA, ROOT) is True
+    ((part, content),) = board.files.items()
+    assert content == model.read_bytes()
+    assert part.parent == ROOT / "store"
+    assert part.name.startswith(f".{SHA}.") and part.name.endswith(".part")
+    # Not inside of a shell: where boards are emulated, only a program's own path is known.
+    started = board.commands[-1]
+    assert started[:4] == (str(part), "store", "--root", str(ROOT))
+    assert started[-2:] == ("--install-self", SHA)
+    assert board.calls[-1].stdin == b"quit\n"
+
+
+def test_two_uploads_never_share_a_name(model: Path) -> None:
+    board = FakeTransport().on(["sh"], exit_code=10).on(["chmod"])
+    board.on(lambda argv: argv[1:2] == ("store",))
+    for _ in range(2):
+        store_module.install_runner(board, model, SHA, ROOT)
+    assert len(board.files) == 2
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "stdout", "stderr", "message"),
+    [
+        (13, b"err 13 the runner arrived damaged\n", b"", "arrived damaged"),
+        (126, b"", b"sh: Permission denied", r"Permission denied.*noexec"),
+        (126, b"", b"Exec format error", "Exec format error.*another architecture"),
+        (139, b"", b"", "exit code 139"),
+        (1, b"\x1b[2J" * 5000, b"\x1b[2J", r"does not start \(\?\[2J\)"),
+    ],
+)
+def test_a_runner_that_does_not_start_is_removed(
+    model: Path, exit_code: int, stdout: bytes, stderr: bytes, message: str
+) -> None:
+    board = FakeTransport().on(["sh"], exit_code=10).on(["chmod"]).on(["rm", "-f"])
+    board.on(
+        lambda argv: argv[1:2] == ("store",), exit_code=exit_code, stdout=stdout, stderr=stderr
+    )
+    with pytest.raises(BoardError, match=message):
+        store_module.install_runner(board, model, SHA, ROOT)
+    assert board.commands[-1] == ("rm", "-f", str(next(iter(board.files))))
+
+
+def test_a_lock_that_is_held_does_not_undo_the_installation(model: Path) -> None:
+    board = FakeTransport().on(["sh"], exit_code=10).on(["chmod"])
+    board.on(lambda argv: argv[1:2] == ("store",), exit_code=12, stdout=b"err 12 held by x since y")
+    assert store_module.install_runner(board, model, SHA, ROOT) is True
+
+
+def test_a_root_that_can_not_be_made(model: Path) -> None:
+    board = FakeTransport().on(["sh"], exit_code=1, stderr=b"mkdir: Read-only file system")
+    with pytest.raises(BoardError, match=r"can't create .*Read-only file system"):
+        store_module.install_runner(board, model, SHA, ROOT)
+    assert board.files == {}
