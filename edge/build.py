@@ -50,14 +50,13 @@ def runner(
 
 def host_library(progress: Callable[[str], None]) -> abi.Library:
     """libedge for this machine, opened."""
-    chain = toolchain.load("zig", _host_arch())
-    # Linux distributions of the last years have 2.28 or newer; CMake on macOS ignores it.
-    return abi.Library(_build(chain, "2.28", "generic", progress).library)
-
-
-def _host_arch() -> str:
     machine = platform.machine()
-    return {"arm64": "aarch64", "AMD64": "x86_64"}.get(machine, machine)
+    arch = {"arm64": "aarch64"}.get(machine, machine)
+    # The baseline of x86_64 goes by the architecture's own name.
+    mcpu = {"x86_64": "x86_64"}.get(arch, "generic")
+    chain = toolchain.load("zig", arch)
+    # Linux distributions of the last years have 2.28 or newer; CMake on macOS ignores it.
+    return abi.Library(_build(chain, "2.28", mcpu, progress).library)
 
 
 def _build(chain: Toolchain, glibc: str, mcpu: str, progress: Callable[[str], None]) -> Build:

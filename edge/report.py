@@ -34,7 +34,7 @@ def print_json(value: Any) -> None:
 
 def print_table(table: Table) -> None:
     # A file or a pipe has no width; the usual 80 columns would cut numbers off.
-    console = Console() if sys.stdout.isatty() else Console(width=160)
+    console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(table)
 
 
@@ -49,17 +49,22 @@ def table(title: str, columns: Sequence[str], *, left: int = 1) -> Table:
         made.add_column(
             column,
             justify="left" if number < left else "right",
-            no_wrap=number < left,
+            no_wrap=True,
         )
     return made
 
 
+_UNITS = (("s", 1e9), ("ms", 1e6), ("µs", 1e3), ("ns", 1.0))
+
+
 def duration(nanoseconds: float) -> str:
     """Three digits with a unit: ``115 µs``, ``2.04 s``."""
-    for unit, factor in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
-        if nanoseconds >= factor:
-            return f"{_three(nanoseconds / factor)} {unit}"
-    return f"{_three(nanoseconds)} ns"
+    unit, factor = _unit(nanoseconds)
+    return f"{_three(nanoseconds / factor)} {unit}"
+
+
+def _unit(nanoseconds: float) -> tuple[str, float]:
+    return next((u for u in _UNITS if nanoseconds >= u[1]), _UNITS[-1])
 
 
 def size(count_bytes: float) -> str:
@@ -75,11 +80,14 @@ def _three(value: float) -> str:
 
 
 def interval(percentile: Percentile | None) -> str:
-    """``115 µs (113 to 118)``: the value and what holds the true quantile; blank if unsupported."""
+    """``115 [113, 118] µs``: the value and its bounds; blank if the count supports none."""
     if percentile is None:
         return ""
-    low, high = duration(percentile.low), duration(percentile.high)
-    return f"{duration(percentile.value)} ({low} to {high})"
+    unit, factor = _unit(percentile.value)
+    value, low, high = (
+        _three(number / factor) for number in (percentile.value, percentile.low, percentile.high)
+    )
+    return f"{value} [{low}, {high}] {unit}"
 
 
 def boards_table(boards: Sequence[Board]) -> Table:
@@ -156,7 +164,7 @@ def runs_table(runs: Sequence[Run], title: str = "") -> Table:
 
     found = {run.id: {p.quantile: p for p in run.percentiles()} for run in runs}
     quantiles = [q for q in QUANTILES if any(q in found[run.id] for run in runs)]
-    labels = [f"p{100 * q:g} (95 % bounds)" for q in quantiles]
+    labels = [f"p{100 * q:g} [95 % bounds]" for q in quantiles]
     made = table(title, ["model", "delegated", "samples", *labels, "cold start", "peak memory"])
     for run in runs:
         made.add_row(

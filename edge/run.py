@@ -13,7 +13,7 @@ from edge.errors import UsageError
 from edge.samples import Samples
 from edge.stats import Percentile
 
-QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
+QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
 WARM_ENOUGH = 1.1
 """A run whose first tenth is this much slower than its last was not warm when it began."""

@@ -14,7 +14,9 @@ DEB822 = """\
 Types: deb
 # an old snapshot: http://snapshot.example/debian
 URIs: http://one.example/debian
-Suites: bookworm bookworm-updates
+Suites: bookworm
+# a comment may stand inside a list
+ bookworm-updates
 Components: main contrib
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 
@@ -88,7 +90,7 @@ def test_a_vendors_repository_is_not_taken_for_debian(tmp_path: Path) -> None:
 def test_mirror_lists_and_cdroms_are_skipped(tmp_path: Path) -> None:
     text = (
         "deb cdrom:[Debian 12]/ bookworm main\n"
-        "deb mirror+file:/etc/apt/mirrors/debian.list bookworm main\n"
+        "deb mirror+file:/etc/apt/mirrors/debian bookworm main\n"
     )
     etc = host(tmp_path, BOOKWORM, a_list=text, b_list=ONE_LINE)
     assert debian.find_mirror(etc, {}).main == "http://two.example/debian"
