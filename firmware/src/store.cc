@@ -408,6 +408,14 @@ Fd open_beneath(int dir, const std::string &path, int flags) {
   return Fd(openat(at.valid() ? at.get() : dir, parts.back().c_str(), flags));
 }
 
+// The program that runs. Opened, not stat()ed: QEMU's user mode knows this file by open() alone,
+// and would describe itself.
+Fd open_self(struct stat *info) {
+  Fd self(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  if (self.valid() && fstat(self.get(), info) != 0) return Fd();
+  return self;
+}
+
 // The names in a directory. `dir` stays open.
 std::vector<std::string> names_in(int dir) {
   std::vector<std::string> names;
@@ -545,11 +553,9 @@ Result Store::open_root() {
 // the host sent, and give it its name.
 Result Store::install_self() {
   const std::string &sha = flags_.install_self;
-  Fd self(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
   struct stat info;
-  if (!self.valid() || fstat(self.get(), &info) != 0) {
-    return fail_errno("can't read /proc/self/exe", errno);
-  }
+  Fd self = open_self(&info);
+  if (!self.valid()) return fail_errno("can't read /proc/self/exe", errno);
   // By its inode, not by the path it was started with: that is what was hashed.
   std::string name;
   for (const std::string &candidate : names_in(store_.get())) {
@@ -1065,7 +1071,7 @@ Result Store::drop(const Words &words) {
   if (!remove_tree(releases_.get(), old)) return fail_errno(doing, errno);
   // A file that no release links has one name left. The program that runs stays, linked or not.
   struct stat self = {};
-  const bool known = stat("/proc/self/exe", &self) == 0;
+  const bool known = open_self(&self).valid();
   for (const std::string &name : names_in(store_.get())) {
     struct stat info;
     const bool blob = is_sha(name);
