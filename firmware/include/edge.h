@@ -1,11 +1,12 @@
 /* edge.h: the C ABI of edge, and its only declaration.
  *
  * Compiled into the runner and libedge, and read by cffi on the host: the part between the marks is
- * therefore plain declarations, without preprocessor directives. All integers have a fixed width, all
- * handles are opaque, no exception crosses this boundary. Times are nanoseconds of CLOCK_MONOTONIC_RAW.
+ * therefore plain declarations, without preprocessor directives. All integers have a fixed width,
+ * all handles are opaque, no exception crosses this boundary. Times are nanoseconds of
+ * CLOCK_MONOTONIC_RAW.
  *
- * Functions that can fail return an edge_status; edge_error() then says, in one line, what happened and
- * what to do. edge-run exits with the same codes.
+ * Functions that can fail return an edge_status; edge_error() then says, in one line, what happened
+ * and what to do. edge-run exits with the same codes.
  */
 #ifndef EDGE_H
 #define EDGE_H
@@ -16,38 +17,41 @@
 #if defined(_WIN32)
 #error "edge runs on POSIX systems"
 #endif
-#define EDGE_API __attribute__((visibility("default")))
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* libedge is compiled with hidden visibility; what is declared here is what it exports. A pragma,
+ * because cffi can't read attributes between the marks. */
+#pragma GCC visibility push(default)
 
 /* edge:abi begin */
 
 enum edge_limits {
   EDGE_ABI_VERSION = 1,
   EDGE_MAX_RANK = 8,
-  EDGE_COLD_STEPS = 5
+  EDGE_COLD_STEPS = 5 /* of edge_cold_step */
 };
 
-/* Results of functions and exit codes of edge-run. 0 to 31 are ours; a crash shows as 128 + signal. */
+/* Results of functions, exit codes of edge-run. 0 to 31 are ours; a crash shows as 128 + signal. */
 enum edge_status {
   EDGE_OK = 0,
   EDGE_INTERNAL = 1,       /* a defect in edge */
   EDGE_USAGE = 2,          /* wrong flags or arguments */
   EDGE_NO_FILE = 3,        /* a file is missing or can't be opened */
-  EDGE_BAD_FILE = 4,       /* an .npy or .npz that can't be read */
+  EDGE_BAD_FILE = 4,       /* an .npy, .npz or recording that can't be read */
   EDGE_BAD_MODEL = 5,      /* not a TFLite model, or a damaged one */
   EDGE_UNSUPPORTED_OP = 6, /* the runtime lacks an operator of the model */
   EDGE_BAD_INPUT = 7,      /* wrong input name, shape, dtype or count */
   EDGE_BAD_LIBRARY = 8,    /* wrong architecture, missing symbols or dependencies */
   EDGE_NO_SPACE = 9,       /* disk full or quota reached */
   EDGE_NO_MEMORY = 10,
-  EDGE_IO = 11,            /* reading or writing failed for another reason */
-  EDGE_BUSY = 12,          /* another process holds the lock */
-  EDGE_CORRUPT = 13,       /* content does not have the promised sha256 */
-  EDGE_RUNTIME = 14,       /* the runtime library reported a failure while running */
-  EDGE_INTERRUPTED = 15    /* SIGINT, SIGTERM or a lost connection */
+  EDGE_IO = 11,         /* reading or writing failed for another reason */
+  EDGE_BUSY = 12,       /* another process holds the lock */
+  EDGE_CORRUPT = 13,    /* content does not have the promised sha256 */
+  EDGE_RUNTIME = 14,    /* the runtime library reported a failure while running */
+  EDGE_INTERRUPTED = 15 /* SIGINT, SIGTERM or a lost connection */
 };
 
 /* Tensor element types: the numbers are TFLite's own. */
@@ -101,7 +105,7 @@ typedef struct edge_recording_header {
   uint64_t count;         /* samples complete so far */
   uint64_t tick_ns;       /* smallest step the clock was seen to make */
   uint64_t clock_cost_ns; /* median cost of one reading of the clock */
-  uint64_t loop_cost_ns;  /* median elapsed_ns of a sample around an empty function */
+  uint64_t loop_cost_ns;  /* median elapsed_ns of a sample of an empty function, as many times */
 } edge_recording_header;
 
 /* A recording mapped into memory, read-only. `samples` is valid until edge_recording_unmap. */
@@ -130,7 +134,7 @@ typedef struct edge_options {
   const char *library_path; /* the runtime library */
   const char *model_path;
   int32_t threads;     /* at least 1 */
-  int32_t use_xnnpack; /* 0: built-in kernels only; 1: apply the XNNPACK delegate if the library has one */
+  int32_t use_xnnpack; /* 0: built-in kernels only; 1: XNNPACK, if the library has it */
 } edge_options;
 
 typedef struct edge_cold_start {
@@ -140,10 +144,10 @@ typedef struct edge_cold_start {
 
 /* What a delegate took, summed over all subgraphs. */
 typedef struct edge_delegation {
-  int32_t applied;           /* 1: a delegate was created and asked */
-  int32_t nodes_total;       /* nodes before delegation */
-  int32_t nodes_delegated;   /* nodes that it took */
-  int32_t partitions;        /* delegate nodes that replaced them */
+  int32_t applied;         /* 1: a delegate was created and asked */
+  int32_t nodes_total;     /* nodes before delegation */
+  int32_t nodes_delegated; /* nodes that it took */
+  int32_t partitions;      /* delegate nodes that replaced them */
 } edge_delegation;
 
 typedef struct edge_tensor {
@@ -160,18 +164,18 @@ typedef struct edge_model edge_model;
 
 /* How to measure. */
 typedef struct edge_plan {
-  uint64_t warmup;        /* invocations before the first sample, at least */
-  uint64_t warmup_ns;     /* and for at least this long */
-  uint64_t samples;       /* samples to take, at most */
-  uint64_t duration_ns;   /* and for at most this long; 0: no limit */
-  uint32_t iterations;    /* invocations per sample; 0: choose so that a sample is 100 ticks or more */
+  uint64_t warmup;      /* invocations before the first sample, at least */
+  uint64_t warmup_ns;   /* and for at least this long */
+  uint64_t samples;     /* samples to take, at most */
+  uint64_t duration_ns; /* and for at most this long; 0: no limit */
+  uint32_t iterations;  /* invocations per sample; 0: as many as 100 ticks take */
   uint32_t reserved;
 } edge_plan;
 
 /* One invocation; returns 0 on success. */
 typedef int32_t (*edge_invoke_fn)(void *context);
 
-/* A recording that is being written; its file is mapped, so what was recorded outlives the process. */
+/* A recording being written; its file is mapped, so what was recorded outlives the process. */
 typedef struct edge_recorder edge_recorder;
 
 uint32_t edge_abi_version(void);
@@ -181,7 +185,7 @@ const char *edge_error(void);
 
 uint64_t edge_clock_ns(void);
 
-/* Reads as much of a .tflite as is needed to trust its offsets; EDGE_BAD_MODEL if it is none or cut. */
+/* Reads as much of a .tflite as its offsets need to be trusted; else EDGE_BAD_MODEL. */
 int32_t edge_model_check(const char *model_path);
 
 int32_t edge_model_open(const edge_options *options, edge_model **model);
@@ -191,7 +195,8 @@ int32_t edge_model_output_count(const edge_model *model);
 int32_t edge_model_input(const edge_model *model, int32_t index, edge_tensor *tensor);
 int32_t edge_model_output(const edge_model *model, int32_t index, edge_tensor *tensor);
 /* `size_bytes` must be the tensor's own. */
-int32_t edge_model_set_input(edge_model *model, int32_t index, const void *data, uint64_t size_bytes);
+int32_t edge_model_set_input(edge_model *model, int32_t index, const void *data,
+                             uint64_t size_bytes);
 int32_t edge_model_get_output(edge_model *model, int32_t index, void *data, uint64_t size_bytes);
 int32_t edge_model_invoke(edge_model *model);
 void edge_model_cold_start(const edge_model *model, edge_cold_start *cold_start);
@@ -201,13 +206,17 @@ void edge_model_delegation(const edge_model *model, edge_delegation *delegation)
 int32_t edge_recorder_open(const char *path, uint64_t capacity, edge_recorder **recorder);
 /* Cuts the file to what was recorded. */
 int32_t edge_recorder_close(edge_recorder *recorder);
-/* Warms up, then records: between two readings of the clock there is nothing but the invocations. */
-int32_t edge_measure(edge_recorder *recorder, const edge_plan *plan, edge_invoke_fn invoke, void *context);
+/* Warms up, then records: between two readings of the clock there is nothing but the invocations.
+ * SIGINT, SIGTERM and SIGHUP end it early with EDGE_INTERRUPTED; what was recorded stays. */
+int32_t edge_measure(edge_recorder *recorder, const edge_plan *plan, edge_invoke_fn invoke,
+                     void *context);
 
 int32_t edge_recording_map(const char *path, edge_recording *recording);
 void edge_recording_unmap(edge_recording *recording);
 
 /* edge:abi end */
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

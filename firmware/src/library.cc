@@ -43,6 +43,26 @@ constexpr unsigned own_machine =
 #endif
 constexpr unsigned own_class = sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32;
 
+// The loader maps what the headers promise and dies by SIGBUS where the file ends before that.
+Status check_segments(const char *path, const MappedFile &file) {
+  const auto cut = [&] {
+    return fail(EDGE_BAD_LIBRARY, "%s is cut (%zu bytes): copy it again", path, file.size());
+  };
+  ElfW(Ehdr) head;
+  if (file.size() < sizeof head) return cut();
+  memcpy(&head, file.data(), sizeof head);
+  for (unsigned i = 0; i < head.e_phnum; ++i) {
+    ElfW(Phdr) segment;
+    const uint64_t at = head.e_phoff + uint64_t{i} * sizeof segment;
+    if (at > file.size() || sizeof segment > file.size() - at) return cut();
+    memcpy(&segment, file.data() + at, sizeof segment);
+    if (segment.p_offset > file.size() || segment.p_filesz > file.size() - segment.p_offset) {
+      return cut();
+    }
+  }
+  return Status();
+}
+
 Status check_elf(const char *path) {
   MappedFile file;
   EDGE_TRY(file.open(path));
@@ -57,7 +77,7 @@ Status check_elf(const char *path) {
                 path, machine_name(machine, elf_class), machine_name(own_machine, own_class),
                 machine_name(own_machine, own_class));
   }
-  return Status();
+  return check_segments(path, file);
 }
 
 const char *remedy_for(const char *reason) {

@@ -25,6 +25,19 @@ one line on standard error. Exit codes are those of edge_status in edge.h: 0 suc
 15 interrupted.
 )";
 
+// Here and not in store.cc, whose standard output is a protocol from the first byte.
+constexpr const char *store_help = R"(usage: edge-run store --root DIR [flags]
+
+Keeps releases below DIR: receives files by their hash, verifies them, switches between releases.
+It talks to its client on standard input and output, in the lines that docs/store-protocol.md
+describes; people call `invoke deploy`.
+
+  --root DIR           the folder of the releases
+  --owner TEXT         who is told to others while this client holds the lock, percent-encoded
+  --idle-timeout S     let go of the lock after S seconds of silence (30)
+  --install-self HASH  first make this very program durable in the store, if it has that sha256
+)";
+
 struct Verb {
   const char *name;
   int (*run)(int argc, char **argv);
@@ -45,6 +58,10 @@ int main(int argc, char **argv) {
   }
   if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
     fputs(help, stdout);
+    return EDGE_OK;
+  }
+  if (argc == 3 && strcmp(argv[1], "store") == 0 && strcmp(argv[2], "--help") == 0) {
+    fputs(store_help, stdout);
     return EDGE_OK;
   }
   edge::explain_crashes();

@@ -1,0 +1,93 @@
+#include <stdlib.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "check.h"
+#include "model_bytes.h"
+#include "model_check.h"
+
+namespace edge {
+namespace {
+
+// From memory of exactly the right size, so that AddressSanitizer sees a byte too far.
+Status check_bytes(const std::string &bytes) {
+  std::unique_ptr<uint8_t[]> exact(new uint8_t[bytes.size()]);
+  std::copy(bytes.begin(), bytes.end(), exact.get());
+  return check_model("m.tflite", exact.get(), bytes.size());
+}
+
+}  // namespace
+
+TEST(model_check, whole_model_passes) {
+  CHECK(check_bytes(test::small_model()).ok());
+}
+
+TEST(model_check, foreign_files_are_named) {
+  CHECK_FAILS(check_bytes(""), EDGE_BAD_MODEL, "not a TFLite model");
+  CHECK_FAILS(check_bytes("#!/bin/sh\n"), EDGE_BAD_MODEL, "m.tflite is not a TFLite model");
+  CHECK_FAILS(check_model_file("/does/not/exist"), EDGE_NO_FILE, "can't open");
+}
+
+TEST(model_check, every_cut_is_seen) {
+  const std::string whole = test::small_model();
+  for (size_t size = 0; size < whole.size(); ++size) {
+    CHECK(check_bytes(whole.substr(0, size)).code() == EDGE_BAD_MODEL);
+  }
+}
+
+TEST(model_check, damage_never_leads_outside) {
+  const std::string whole = test::small_model();
+  for (size_t at = 0; at < whole.size(); ++at) {
+    for (const int value : {0x00, 0x01, 0x7f, 0x80, 0xff}) {
+      std::string damaged = whole;
+      damaged[at] = static_cast<char>(value);
+      const int32_t code = check_bytes(damaged).code();
+      CHECK(code == EDGE_OK || code == EDGE_BAD_MODEL);
+    }
+  }
+  uint64_t state = 1;
+  for (int round = 0; round < 20000; ++round) {
+    std::string damaged = whole;
+    for (int i = 0; i < 4; ++i) {
+      state = state * 6364136223846793005u + 1442695040888963407u;
+      damaged[(state >> 33) % damaged.size()] = static_cast<char>(state >> 56);
+    }
+    const int32_t code = check_bytes(damaged).code();
+    CHECK(code == EDGE_OK || code == EDGE_BAD_MODEL);
+  }
+}
+
+TEST(model_check, indices_out_of_range_are_seen) {
+  std::string model = test::small_model();
+  // The operator's inputs: a vector of the two values 0 and -1.
+  const std::string inputs("\x02\0\0\0\0\0\0\0\xff\xff\xff\xff", 12);
+  const size_t at = model.find(inputs);
+  CHECK(at != std::string::npos);
+  model[at + 4] = 2;
+  CHECK_FAILS(check_bytes(model), EDGE_BAD_MODEL, "operator's inputs refer to tensor 2 of 2");
+}
+
+TEST(model_check, shared_tables_end) {
+  // A list of many entries that all lead to one subgraph with a long list of its own.
+  test::FlatBytes flat;
+  const auto model = flat.table(0, {{0, 3}, {2, 0}});
+  const auto subgraphs = flat.tables(model[1], 20000);
+  const auto subgraph = flat.table(subgraphs[0], {{0, 0}});
+  uint32_t first;
+  memcpy(&first, &flat.bytes[subgraphs[0]], 4);
+  for (size_t i = 0; i < subgraphs.size(); ++i) {
+    const uint32_t offset = first - static_cast<uint32_t>(4 * i);
+    memcpy(&flat.bytes[subgraphs[i]], &offset, 4);
+  }
+  const auto tensors = flat.tables(subgraph[0], 20000);
+  flat.table(tensors[0], {});
+  memcpy(&first, &flat.bytes[tensors[0]], 4);
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const uint32_t offset = first - static_cast<uint32_t>(4 * i);
+    memcpy(&flat.bytes[tensors[i]], &offset, 4);
+  }
+  CHECK_FAILS(check_bytes(flat.bytes), EDGE_BAD_MODEL, "too often");
+}
+
+}  // namespace edge
