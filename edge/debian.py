@@ -260,20 +260,23 @@ class _Apt:
     def run(self, *argv: str, cwd: Path | None = None, report: Callable[[str], None] | None = None,
             check: bool = True) -> str:  # fmt: skip
         """Standard output of an apt command; ``report`` receives the percentage of a download."""
+        for program in (argv[0], "setpriv"):
+            if not shutil.which(program):
+                raise HostError(
+                    f"{program} is not on this machine: emulated boards need Debian or Ubuntu"
+                )
         environ = {**os.environ, "APT_CONFIG": str(self._config), "LC_ALL": "C"}
         read_end, write_end = os.pipe()
         with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
             with os.fdopen(read_end) as status:
                 try:
                     process = subprocess.Popen(
-                        [argv[0], f"-oAPT::Status-Fd={write_end}", *argv[1:]],
+                        # If we are killed, it must not go on in folders that are free by then.
+                        ["setpriv", "--pdeathsig", "KILL", argv[0],
+                         f"-oAPT::Status-Fd={write_end}", *argv[1:]],
                         env=environ, cwd=cwd, stdin=subprocess.DEVNULL,
                         stdout=output, stderr=errors, pass_fds=[write_end],
                     )  # fmt: skip
-                except FileNotFoundError:
-                    raise HostError(
-                        f"{argv[0]} is not on this machine: emulated boards need Debian or Ubuntu"
-                    ) from None
                 finally:
                     os.close(write_end)
                 with process:
