@@ -18,7 +18,6 @@ from edge.artifact import Artifact
 from edge.board import Board
 from edge.errors import BoardError, EdgeError
 from edge.preflight import Finding
-from edge.reference import Reference
 from edge.release import Release
 from edge.session import Session
 from edge.store import Store
@@ -101,14 +100,16 @@ def deploy(
     :raises UsageError: the release does not fit the board, or a model does not run on it.
     :raises BoardError: the board failed, or computes something else than this machine.
     """
-    references = [reference.compute(model.path) for model in wanted.models] if smoke else []
     with staged(session, wanted, progress) as stage:
-        agreements = []
-        for model, expected in zip(wanted.models, references, strict=False):
-            progress(f"checking {model.path.name} on the board")
-            agreements.append(_smoke(session, wanted, model, expected))
-        previous = stage.store.switch(wanted.id)
-        stage.store.append_log(_log_line(session, wanted, smoke))
+        checked: list[Agreement] = []
+        previous = stage.store.current()
+        if previous != wanted.id:
+            for model in wanted.models if smoke else ():
+                progress(f"checking {model.path.name} on the board")
+                checked.append(_smoke(session, wanted, model))
+            stage.store.switch(wanted.id)
+            stage.keep()
+            stage.store.append_log(_log_line(session, wanted, smoke))
         stage.keep()
         return Deployment(
             session.board.name,
@@ -117,7 +118,7 @@ def deploy(
             previous,
             stage.sent_bytes,
             stage.sent_files,
-            tuple(agreements),
+            tuple(checked),
         )
 
 
@@ -149,38 +150,47 @@ def staged(session: Session, wanted: Release, progress: Progress) -> Iterator[St
     with store_module.open(
         transport, device.blob(program.sha256), device.root, owner=_owner()
     ) as store:
-        there = store.have([(a.sha256, a.size_bytes) for a in wanted.artifacts])
-        for item in {a.sha256: a for a in wanted.artifacts}.values():
-            offset = there[item.sha256]
-            if offset is not None and offset >= item.size_bytes:
-                continue
-            store.put(
-                item.path,
-                item.sha256,
-                item.size_bytes,
-                executable=item.executable,
-                offset=offset or 0,
-                progress=_told(item, offset or 0, progress),
-            )
-            sent_bytes += item.size_bytes - (offset or 0)
-            sent_files += 1
-        links = {a.place: a.sha256 for a in wanted.artifacts}
-        created = store.create_release(wanted.id, links, wanted.manifest)
         stage = Stage(store, sent_bytes, sent_files)
+        created = False
         try:
-            with store.heartbeat():
+            _send(stage, wanted, progress)
+            links = {a.place: a.sha256 for a in wanted.artifacts}
+            created = store.create_release(wanted.id, links, wanted.manifest)
+            # What waits for the board on another channel learns here that the link is gone.
+            with store.heartbeat(on_lost=transport.close):
                 yield stage
         finally:
             if not stage.kept:
                 # After a lost link there is nobody to tell; the next deploy clears up.
                 with contextlib.suppress(EdgeError):
-                    if created:
-                        store.drop(wanted.id)
+                    store.drop(wanted.id) if created else store.sweep()
                     if first:
                         transport.run(["rm", "-f", device.blob(program.sha256)])
 
 
-def _smoke(session: Session, wanted: Release, model: Artifact, expected: Reference) -> Agreement:
+def _send(stage: Stage, wanted: Release, progress: Progress) -> None:
+    """Put what the board lacks into its store."""
+    contents = {a.sha256: a for a in wanted.artifacts}
+    there = stage.store.have([(a.sha256, a.size_bytes) for a in contents.values()])
+    for item in contents.values():
+        offset = there[item.sha256]
+        if offset == item.size_bytes:
+            continue
+        start = offset or 0
+        stage.store.put(
+            item.path,
+            item.sha256,
+            item.size_bytes,
+            executable=item.executable,
+            offset=start,
+            progress=_told(item, start, progress),
+        )
+        stage.sent_bytes += item.size_bytes - start
+        stage.sent_files += 1
+
+
+def _smoke(session: Session, wanted: Release, model: Artifact) -> Agreement:
+    expected = reference.compute(model.path)
     name = PurePosixPath(model.place).name
     got, _ = runner.infer(session, wanted.id, name, expected.inputs_file)
     result = agreement.compare(name, got, expected)

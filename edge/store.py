@@ -156,8 +156,12 @@ class Store:
         """Remove a release that is not live, and every stored file that no release links."""
         self._expect(self._ask(f"drop {release_id}\n".encode(), _VERIFY_S), [])
 
-    def ping(self) -> None:
-        self._expect(self._ask(b"ping\n"), ["pong"])
+    def sweep(self) -> None:
+        """Remove every stored file that no release links, half-sent ones too."""
+        self._expect(self._ask(b"sweep\n", _VERIFY_S), [])
+
+    def ping(self, timeout_s: float = _REPLY_S) -> None:
+        self._expect(self._ask(b"ping\n", timeout_s), ["pong"])
 
     def quit(self) -> int:
         """Let go of the lock and end the connection; the store's exit code."""
@@ -166,17 +170,22 @@ class Store:
         return self._process.close()
 
     @contextlib.contextmanager
-    def heartbeat(self) -> Iterator[None]:
+    def heartbeat(self, on_lost: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Keep the lock while the block does something else.
 
         A connection that is lost meanwhile shows at the next call.
+
+        :param on_lost: called once, in a thread of its own, when the store no longer answers: to
+            end what else waits for this board.
         """
         over = threading.Event()
 
         def beat() -> None:
-            with contextlib.suppress(EdgeError):
+            try:
                 while not over.wait(self._beat_s):
-                    self.ping()
+                    self.ping(self._beat_s)
+            except EdgeError:
+                on_lost()
 
         thread = threading.Thread(target=beat, name="store-heartbeat", daemon=True)
         thread.start()

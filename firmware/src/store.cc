@@ -499,6 +499,7 @@ class Store {
   Result switch_to(const Words &words, std::string *answer);
   Result log(const Words &words);
   Result drop(const Words &words);
+  Result sweep(const std::string &doing);
 
   Result open_part(const std::string &name, uint64_t offset, Fd *file, Sha256 *hash);
   Result finish_part(const std::string &sha, const std::string &mode, int file);
@@ -1069,6 +1070,10 @@ Result Store::drop(const Words &words) {
   }
   if (!sync_dir(releases_.get())) return fail_errno(doing, errno);
   if (!remove_tree(releases_.get(), old)) return fail_errno(doing, errno);
+  return sweep(doing);
+}
+
+Result Store::sweep(const std::string &doing) {
   // A file that no release links has one name left. The program that runs stays, linked or not.
   struct stat self = {};
   const bool known = open_self(&self).valid();
@@ -1103,6 +1108,7 @@ Result Store::serve(const std::string &line, std::string *answer, bool *quit) {
       *answer = " " + current();
       return {};
     }
+    if (verb == "sweep") return sweep("can't remove what no release links");
     if (verb == "quit") {
       *answer = " bye";
       *quit = true;
