@@ -348,6 +348,19 @@ def test_hashes_every_length_as_others_do(runner: Path, root: Path) -> None:
     assert (code, set(replies[1:])) == (0, {b"ok stored"})
 
 
+def test_sweeping_leaves_what_a_release_links(runner: Path, root: Path) -> None:
+    deployed(runner, root, OLD)
+    stray = Wanted((Blob("m", b"nobody links this"),))
+    code, replies = speak(
+        runner, root, stray.put_requests()[0] + f"put {'1' * 64} 9 0 444\nhalf".encode()
+    )
+    assert (code, replies[1]) == (15, b"ok stored")
+    assert len(list((root / "store").iterdir())) == len(OLD.blobs) + 2
+    assert speak(runner, root, b"sweep\n")[1][1:] == [b"ok"]
+    assert {p.name for p in (root / "store").iterdir()} == {b.sha for b in OLD.blobs}
+    assert whole(root) == OLD.id
+
+
 def test_one_file_may_become_a_program_later(
     connect: Callable[..., Store], root: Path, tmp_path: Path
 ) -> None:
@@ -592,6 +605,15 @@ def test_a_client_that_reads_nothing_is_let_go(runner: Path, root: Path) -> None
         assert process.wait(10) == 15
 
 
+def test_a_reader_that_is_gone_is_no_death(runner: Path, root: Path) -> None:
+    with start(runner, root) as process:
+        stdin, stdout = pipes(process)
+        stdout.readline()
+        stdout.close()
+        stdin.write(b"ping\n")
+        assert process.wait(10) == 15
+
+
 def test_a_heartbeat_keeps_the_lock(connect: Callable[..., Store]) -> None:
     with connect(idle_timeout_s=1) as store:
         with store.heartbeat():
@@ -666,6 +688,22 @@ def test_a_full_disk_is_left_as_it_was(runner: Path, tmp_path: Path) -> None:
 
 
 # --- hostile surroundings
+
+
+@pytest.mark.parametrize("mask", [0, 0o077])
+def test_modes_do_not_depend_on_the_login(runner: Path, root: Path, mask: int) -> None:
+    done = subprocess.run(
+        [runner, "store", "--root", root],
+        input=b"".join(requests(NEW)),
+        capture_output=True,
+        umask=mask,
+        timeout=30,
+    )
+    assert done.returncode == 0
+    for path in [root, *root.rglob("*")]:
+        mode = path.lstat().st_mode & 0o777
+        expected = {0o755} if path.is_dir() else {0o644, 0o444, 0o555}
+        assert path.is_symlink() or mode in expected, (path, oct(mode))
 
 
 @pytest.mark.parametrize("name", ["store", "releases"])
@@ -956,6 +994,15 @@ def test_a_runner_that_arrives_damaged_is_not_installed(
 ) -> None:
     with pytest.raises(BoardError, match="arrived damaged"):
         store_module.install_runner(board, runner, "0" * 64, PurePosixPath(root))
+    assert list((root / "store").iterdir()) == []
+
+
+def test_a_damaged_runner_removes_itself(runner: Path, root: Path) -> None:
+    (root / "store").mkdir(parents=True)
+    part = root / "store" / f".{'0' * 64}.00000000.part"
+    shutil.copy(runner, part)
+    code, replies = speak(part, root, b"", "--install-self", "0" * 64)
+    assert code == 13 and replies[0].startswith(b"err 13 ")
     assert list((root / "store").iterdir()) == []
 
 
