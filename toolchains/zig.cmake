@@ -38,5 +38,8 @@ foreach(lang C CXX)
   set(CMAKE_${lang}_COMPILER_FORCED TRUE)
 endforeach()
 
+# Spare everyone the compilation of the whole libc++: see firmware/src/cxx_runtime.cc.
+set(EDGE_OWN_CXX_RUNTIME ON)
+
 set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)

@@ -73,14 +73,12 @@ class NodeCounter {
     tflite::IntArray *plan = nullptr;
     if (context->get_execution_plan(context, &plan) != 0 || plan == nullptr) return {};
     // A copy: the runtime reuses the array.
-    std::vector<int32_t> nodes(plan->values, plan->values + plan->size);
-    std::sort(nodes.begin(), nodes.end());
-    return nodes;
+    return std::vector<int32_t>(plan->values, plan->values + plan->size);
   }
 
   static int32_t missing(const std::vector<int32_t> &from, const std::vector<int32_t> &in) {
     return static_cast<int32_t>(std::count_if(from.begin(), from.end(), [&](int32_t node) {
-      return !std::binary_search(in.begin(), in.end(), node);
+      return std::find(in.begin(), in.end(), node) == in.end();
     }));
   }
 

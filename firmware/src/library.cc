@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "file.h"
@@ -105,6 +106,9 @@ Status Library::open(const char *path) {
   // Without a slash dlopen would search the system's folders for another file of that name.
   path_ = strchr(path, '/') != nullptr ? path : std::string("./") + path;
   EDGE_TRY(check_elf(path_.c_str()));
+  // Runtimes have threads. Before glibc 2.34 those live in a library of their own, and it is better
+  // there from the start than brought in by dlopen; naming a function of it makes it so.
+  [[maybe_unused]] void *volatile threads = reinterpret_cast<void *>(&pthread_create);
   handle_ = dlopen(path_.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle_ == nullptr) {
     const char *reason = dlerror();
