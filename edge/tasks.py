@@ -74,6 +74,22 @@ def _models(paths: list[str]) -> Any:
     return [Path(path) for path in paths]
 
 
+def _number(flag: str, text: str, *, whole: bool = True) -> float:
+    """invoke would convert it too, but shows a traceback where that fails."""
+    import math
+
+    from edge.errors import UsageError
+
+    try:
+        number = int(text) if whole else float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        kind = "a whole number" if whole else "a number"
+        raise UsageError(f"{flag} {text}: must be {kind}")
+    return number
+
+
 def _path(text: str | None) -> Any:
     from pathlib import Path
 
@@ -197,11 +213,11 @@ def bench(
     host: str | None = None,
     runtime: str | None = None,
     lib: str | None = None,
-    count: int = 500,
-    duration: float = 0.0,
-    warmup: int = 20,
-    iterations: int = 0,
-    threads: int = 1,
+    count: str = "500",
+    duration: str = "0",
+    warmup: str = "20",
+    iterations: str = "0",
+    threads: str = "1",
     xnnpack: bool = True,
     json: bool = False,
 ) -> None:
@@ -213,7 +229,14 @@ def bench(
     from edge import report, session
     from edge.run import Plan
 
-    plan = Plan(count, duration, warmup, iterations, threads, xnnpack)
+    plan = Plan(
+        count=int(_number("--count", count)),
+        duration_s=_number("--duration", duration, whole=False),
+        warmup=int(_number("--warmup", warmup)),
+        iterations=int(_number("--iterations", iterations)),
+        threads=int(_number("--threads", threads)),
+        xnnpack=xnnpack,
+    )
     bench_module.check_plan(plan)
     target = board_module.load(board, host=host)
     wanted = deploy_module.prepare(

@@ -157,8 +157,8 @@ def _show(done: Deployment, rows: list[Row], digits: int, seconds: float) -> Non
     report.print_table(table)
     plan = run.plan
     for line in (
-        f"latency: one invocation of the interpreter, {plan.threads} thread, {plan.count} samples a "
-        "model; a percentile is shown only if so many samples bound it on both sides",
+        f"latency: one invocation of the interpreter, {plan.threads} thread, {plan.count} samples "
+        "a model; a percentile is shown only if so many samples bound it on both sides",
         f"as on host: the same digit as {rows[0].interpreter} on this machine gave; largest diff: "
         "between the two outputs (int8: steps of 1/256), because kernels for different processors "
         "round and sum differently",
