@@ -57,10 +57,16 @@ def tool(name: str) -> str:
     return str(beside) if beside.exists() else (shutil.which(name) or name)
 
 
-def build(source: Path, tree: Path, *arguments: str, target: str = "all") -> Path:
+def zig_environment() -> dict[str, str]:
+    """The same caches as ``edge.build``: what zig compiled of its libc is there already."""
     environment = dict(os.environ)
     environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(layout.builds_dir() / "zig"))
     environment.setdefault("ZIG_LOCAL_CACHE_DIR", str(layout.builds_dir() / "zig-local"))
+    return environment
+
+
+def build(source: Path, tree: Path, *arguments: str, target: str = "all") -> Path:
+    environment = zig_environment()
     for command in (
         [
             *(tool("cmake"), "-G", "Ninja", "-S", str(source), "-B", str(tree)),
@@ -555,6 +561,42 @@ def test_delegation_of_real_models(board_runner: Runner, name: str) -> None:
     )
     assert plain["delegation"]["applied"] is False
     assert not any("XNNPACK" in line for line in plain["runtime_log"])
+
+
+VERBOSE = """
+extern int set_severity(int) __asm__(
+    "_ZN6tflite16logging_internal13MinimalLogger21SetMinimumLogSeverityENS_11LogSeverityE");
+__attribute__((constructor)) static void be_verbose(void) { set_severity(0); }
+"""
+"""A library around the runtime: it has all its symbols, and makes it say what delegates take."""
+
+
+@pytest.mark.parametrize("name", sorted(NODES))
+def test_the_runtime_counts_the_same_nodes(board_runner: Runner, name: str, tmp_path: Path) -> None:
+    (tmp_path / "verbose.c").write_text(VERBOSE)
+    around = tmp_path / "verbose.so"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-gnu.2.30"),
+            *("-shared", "-fPIC", str(tmp_path / "verbose.c"), str(board_runner.library)),
+            *(f"-Wl,-rpath,{board_runner.library.parent}", "-Wl,--allow-shlib-undefined"),
+            *("-o", str(around)),
+        ],
+        check=True,
+        capture_output=True,
+        env=zig_environment(),
+    )
+    report = board_runner.report(
+        "infer", *board_runner.model(MODELS / f"{name}.tflite", library=around)
+    )
+    [line] = [line for line in report["runtime_log"] if "Replacing " in line]
+    numbers = re.search(r"Replacing (\d+) out of (\d+) node.* yielding (\d+) partitions", line)
+    assert numbers is not None
+    # The runtime counts the partitions that stay with its own kernels too.
+    taken, total, partitions = (int(text) for text in numbers.groups())
+    assert report["delegation"]["partitions"] <= partitions
+    assert report["delegation"]["nodes_total"] == total
+    assert report["delegation"]["nodes_delegated"] == taken
 
 
 @pytest.mark.parametrize("name", sorted(NODES))
