@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check firmware clean
+.PHONY: demo test check firmware lock clean
 
 demo: $(VENV)/ready ## build, boot an emulated board, deploy over SSH, measure, show the table
 	$(BIN)/python -m examples.digits.demo
@@ -29,6 +29,10 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@touch $@
+
+lock: ## pin the newest wheels that pyproject.toml allows, for all Pythons and platforms
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 \
+	  --generate-hashes --upgrade --no-header --quiet -o requirements.lock
 
 clean: ## what was set up here; the cache stays ($$XDG_CACHE_HOME/edge)
 	rm -rf $(VENV)
