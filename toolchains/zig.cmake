@@ -24,9 +24,12 @@ if(NOT edge_zig)
   set(edge_zig "${EDGE_ZIG_PROGRAM}")
 endif()
 
+# Only some architectures have a CPU called "generic"; zig calls the least of any "baseline".
+string(REGEX REPLACE "^generic$" "baseline" edge_mcpu "${EDGE_MCPU}")
+
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR "${EDGE_ARCH}")
-set(edge_target -target "${EDGE_ARCH}-linux-${EDGE_LIBC}.${EDGE_GLIBC}" "-mcpu=${EDGE_MCPU}")
+set(edge_target -target "${EDGE_ARCH}-linux-${EDGE_LIBC}.${EDGE_GLIBC}" "-mcpu=${edge_mcpu}")
 set(CMAKE_C_COMPILER ${edge_zig} cc ${edge_target})
 set(CMAKE_CXX_COMPILER ${edge_zig} c++ ${edge_target})
 
