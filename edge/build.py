@@ -7,7 +7,6 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -50,21 +49,19 @@ def runner(
 
 def host_library(progress: Callable[[str], None]) -> abi.Library:
     """libedge for this machine, opened."""
-    machine = platform.machine()
-    arch = {"arm64": "aarch64"}.get(machine, machine)
-    # The baseline of x86_64 goes by the architecture's own name.
-    mcpu = {"x86_64": "x86_64"}.get(arch, "generic")
-    chain = toolchain.load("zig", arch)
-    # Linux distributions of the last years have 2.28 or newer; CMake on macOS ignores it.
-    return abi.Library(_build(chain, "2.28", mcpu, progress).library)
+    chain = toolchain.load("zig", platform.machine())
+    return abi.Library(_build(chain, "2.28", "generic", progress).library)
 
 
 def _build(chain: Toolchain, glibc: str, mcpu: str, progress: Callable[[str], None]) -> Build:
     source = layout.firmware_dir()
     arguments = chain.cmake_arguments(glibc=glibc, mcpu=mcpu)
-    # One tree per source folder and set of flags: switching boards never rebuilds the others.
-    key = hashlib.sha256("\0".join([str(source), *arguments]).encode()).hexdigest()[:12]
-    tree = layout.builds_dir() / f"{chain.name}-{chain.arch}-{key}"
+    # One tree per source folder and set of flags: switching boards never rebuilds the others. A
+    # configured tree does not follow its toolchain files, so their content belongs to the key.
+    key = hashlib.sha256("\0".join([str(source), *arguments]).encode())
+    for path in sorted(chain.file.parent.glob("*.cmake")):
+        key.update(path.read_bytes())
+    tree = layout.builds_dir() / f"{chain.name}-{chain.arch}-{key.hexdigest()[:12]}"
     what = f"edge-run for {chain.arch} with {chain.name} (glibc {glibc}, {mcpu})"
     ninja = _tool("ninja")
     try:
@@ -86,8 +83,7 @@ def _build(chain: Toolchain, glibc: str, mcpu: str, progress: Callable[[str], No
         progress(f"compiling {what}")
         _call([ninja, "-C", str(tree)], what)
     binary = artifact.of_file(tree / "edge-run", RUNNER_PLACE, executable=True)
-    suffix = "dylib" if sys.platform == "darwin" else "so"
-    return Build(binary, tree / f"libedge.{suffix}", compiled)
+    return Build(binary, tree / "libedge.so", compiled)
 
 
 def _tool(name: str) -> str:

@@ -86,19 +86,21 @@ def call(session: Session, argv: Sequence[str | PurePosixPath], timeout_s: float
 def work_folder(session: Session) -> Iterator[PurePosixPath]:
     """A folder on the board for one run; in memory where the board has room for it there."""
     name = f"edge-{uuid.uuid4().hex[:12]}"
+    bases = [PurePosixPath("/dev/shm"), session.device.runs]
     script = (
-        'for base in /dev/shm "$1"; do mkdir -p "$base" 2>/dev/null; '
-        'mkdir -m 700 "$base/$2" 2>/dev/null && echo "$base/$2" && exit 0; done; exit 1'
+        'for base in "$1" "$2"; do mkdir -p "$base" 2>/dev/null; '
+        'mkdir -m 700 "$base/$3" 2>/dev/null && echo "$base/$3" && exit 0; done; exit 1'
     )
-    outcome = session.transport.run(["sh", "-c", script, "sh", session.device.runs, name])
-    folder = PurePosixPath(outcome.text.strip())
-    if not outcome.ok or not folder.is_absolute() or folder.name != name:
-        raise BoardError(
-            f"{session.transport.name} has no room for a work folder: {outcome.error_text}; "
-            f"check {session.device.runs}"
-        )
     try:
+        outcome = session.transport.run(["sh", "-c", script, "sh", *bases, name])
+        folder = PurePosixPath(outcome.text.strip())
+        if not outcome.ok or folder not in [base / name for base in bases]:
+            raise BoardError(
+                f"{session.transport.name} has no room for a work folder: {outcome.error_text}; "
+                f"check {session.device.runs}"
+            )
         yield folder
     finally:
+        # Both places: an interrupt may come before we know which it is.
         with contextlib.suppress(EdgeError):
-            session.transport.run(["rm", "-rf", folder], timeout_s=10.0)
+            session.transport.run(["rm", "-rf", *(base / name for base in bases)], timeout_s=10.0)

@@ -99,7 +99,10 @@ def _path(text: str | None) -> Any:
 @task(help={"json": _JSON})
 @_clear
 def boards(_: Any, json: bool = False) -> None:
-    """List what can be targeted; each is a file in boards/."""
+    """List what can be targeted; each is a file in boards/.
+
+    To add one, write boards/NAME.toml: docs/boards.md lists the keys.
+    """
     from edge import board, report
 
     found = board.load_all()
@@ -112,7 +115,10 @@ def boards(_: Any, json: bool = False) -> None:
 @task(help={"board": _BOARD, "toolchain": _TOOLCHAIN, "json": _JSON})
 @_clear
 def build(_: Any, board: str, toolchain: str | None = None, json: bool = False) -> None:
-    """Cross-compile the device binary for a board."""
+    """Cross-compile the device binary for a board.
+
+    invoke build --board rpi4
+    """
     from edge import artifact, report
     from edge import board as board_module
     from edge import build as build_module
@@ -165,7 +171,14 @@ def deploy(
     smoke: bool = True,
     json: bool = False,
 ) -> None:
-    """Build, check, push what changed, verify on the board, and switch it live."""
+    """Build, check, push what changed, verify on the board, switch live.
+
+    invoke deploy --board rpi4 --model m.tflite
+    invoke deploy --board rpi4 --host pi@10.0.0.7 --model a.tflite --model b.tflite
+
+    Without --host, the board's name is the SSH host: address, user and key come from ~/.ssh/config.
+    Whatever fails, the release that was live stays live.
+    """
     from edge import board as board_module
     from edge import deploy as deploy_module
     from edge import report, session
@@ -221,7 +234,13 @@ def bench(
     xnnpack: bool = True,
     json: bool = False,
 ) -> None:
-    """Measure latency on a board. What is live there stays live."""
+    """Measure latency on a board; what is live there stays live.
+
+    invoke bench --board rpi4 --model m.tflite
+    invoke bench --board rpi4 --model m.tflite --count 4000 --threads 4
+
+    Every sample is kept; docs/measuring.md says how to read the result.
+    """
     from edge import bench as bench_module
     from edge import board as board_module
     from edge import build as build_module
@@ -274,7 +293,10 @@ def doctor(
     lib: str | None = None,
     json: bool = False,
 ) -> None:
-    """Say what would stop a deploy to a board, and what mends it."""
+    """Say what would stop a deploy to a board, and what mends it.
+
+    invoke doctor --board rpi4 --host pi@10.0.0.7
+    """
     from edge import board as board_module
     from edge import deploy as deploy_module
     from edge import report, session

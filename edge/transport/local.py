@@ -11,8 +11,9 @@ import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType, TracebackType
 from typing import IO
@@ -201,11 +202,10 @@ class LocalProcess:
             raise BoardError(f"{self._label} is closed")
 
 
-class _Child:
-    """A child process, its own process group, and its three pipes, pumped without threads."""
-
-    def __init__(self, command: tuple[str, ...], env: Mapping[str, str]) -> None:
-        self._popen = subprocess.Popen(
+def _spawn(command: tuple[str, ...], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a program, so that an interrupt can't come between its start and our knowing of it."""
+    with _interrupts_held() as held:
+        process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -217,6 +217,38 @@ class _Child:
             # reaches it through our own cleaning up.
             start_new_session=True,
         )
+    if held:
+        _kill(process)
+        raise KeyboardInterrupt
+    return process
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[list[int]]:
+    """Collects interrupts instead of raising them; only the main thread gets any."""
+    held: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield held
+        return
+    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        yield held
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a program and what it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+class _Child:
+    """A child process, its own process group, and its three pipes, pumped without threads."""
+
+    def __init__(self, command: tuple[str, ...], env: Mapping[str, str]) -> None:
+        self._popen = _spawn(command, env)
         assert self._popen.stdin and self._popen.stdout and self._popen.stderr
         self._stdin: IO[bytes] = self._popen.stdin
         self._stdout: IO[bytes] = self._popen.stdout
@@ -290,9 +322,7 @@ class _Child:
     ) -> None:
         if not self._ended:
             # Also when the program itself is gone: something it started still holds its output.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._popen.pid, signal.SIGKILL)
-            self._popen.wait()
+            _kill(self._popen)
         self._selector.close()
         for stream in (self._stdin, self._stdout, self._stderr):
             stream.close()

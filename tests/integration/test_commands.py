@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +70,104 @@ def test_a_build_says_where_and_what(home: dict[str, str]) -> None:
     made = json.loads(result.stdout)
     assert made["machine"] == "aarch64"
     assert Path(made["path"]).stat().st_size == made["size_bytes"]
+
+
+def test_one_runner_serves_every_aarch64_board(home: dict[str, str]) -> None:
+    boards = json.loads(call("boards", "--json", env=home).stdout)
+    names = [entry["name"] for entry in boards if entry["arch"] == "aarch64"]
+    built = [call("build", "--board", name, "--json", env=home) for name in names]
+    assert len(names) >= 5
+    assert len({json.loads(result.stdout)["sha256"] for result in built}) == 1
+
+
+def test_a_toolchain_that_is_not_installed_says_what_to_install(home: dict[str, str]) -> None:
+    home["PATH"] = str(Path(sys.executable).parent)  # no cross compiler, whatever this machine has
+    result = call("build", "--board", "rpi4", "--toolchain", "gnu", env=home)
+    assert result.returncode == 4
+    assert "g++-aarch64-linux-gnu" in last_line(result)
+
+
+def test_a_measurement_by_command(home: dict[str, str]) -> None:
+    words = ["bench", "--board", "qemu-aarch64", "--model", str(MODEL), "--count", "40"]
+    found = json.loads(call(*words, "--json", env=home).stdout)[0]
+    assert found["samples"] == 40
+    assert set(found["percentiles_ns"]) == {"p50", "p90"}
+    assert found["reproduce"].startswith("invoke bench --board qemu-aarch64")
+    text = call(*words, env=home)
+    assert text.returncode == 0, text.stderr
+    for part in ("emulated", "p50", "p90", "reproduce: ", "p99 368"):
+        assert part in text.stdout
+
+
+def test_an_operator_that_the_runtime_lacks(home: dict[str, str], tmp_path: Path) -> None:
+    # The models' operator codes stand as (deprecated code, version, code); softmax is 25.
+    content = bytearray(MODEL.read_bytes())
+    odd = tmp_path / "odd.tflite"
+    odd.write_bytes(with_operator(bytes(content), old=25, new=200))
+    result = call("deploy", "--board", "qemu-aarch64", "--model", str(odd), env=home)
+    assert result.returncode == 2, result.stderr
+    assert "odd.tflite" in last_line(result)
+    assert "op" in last_line(result).lower()
+    there = call("bench", "--board", "qemu-aarch64", "--model", str(odd), env=home)
+    assert there.returncode == 2, there.stderr
+    assert "op" in last_line(there).lower()
+
+
+def with_operator(model: bytes, *, old: int, new: int) -> bytes:
+    """The model with one builtin operator's code replaced, by way of the flatbuffer's tables."""
+
+    def number(place: int, kind: str) -> int:
+        return int(struct.unpack_from(f"<{kind}", model, place)[0])
+
+    def field(table: int, index: int) -> int:
+        """Where a table's field stands; 0 if it is absent."""
+        vtable = table - number(table, "i")
+        if number(vtable, "H") <= 4 + 2 * index:
+            return 0
+        offset = number(vtable + 4 + 2 * index, "H")
+        return table + offset if offset else 0
+
+    changed = bytearray(model)
+    codes = field(number(0, "I"), 1)
+    vector = codes + number(codes, "I")
+    for index in range(number(vector, "I")):
+        entry = vector + 4 + 4 * index
+        table = entry + number(entry, "I")
+        deprecated, code = field(table, 0), field(table, 3)
+        if deprecated and number(deprecated, "b") == old:
+            struct.pack_into("<b", changed, deprecated, 127)
+            struct.pack_into("<i", changed, code, new)
+            return bytes(changed)
+    raise AssertionError(f"the model has no operator {old}")
+
+
+def test_an_interrupt_leaves_nothing_behind(home: dict[str, str]) -> None:
+    shared = Path("/dev/shm")
+    before = set(shared.glob("edge-*"))
+    with subprocess.Popen(
+        [
+            *(str(Path(sys.executable).with_name("invoke")), "bench", "--board", "qemu-aarch64"),
+            *("--model", str(MODEL), "--count", "1000000"),
+        ],
+        env=home,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "measuring" in line:
+                break
+        # What Ctrl-C does: the whole foreground group is interrupted.
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    assert set(shared.glob("edge-*")) == before
+    again = call("doctor", "--board", "qemu-aarch64", env=home)
+    assert again.returncode == 0, again.stderr
 
 
 @pytest.mark.parametrize(
