@@ -22,13 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
 from elftools.elf.sections import SymbolTableSection
 
-from edge import abi, board, emulator, image, layout, runtime
+from edge import abi, board, emulator, image, layout, reference, runtime
+from examples.digits import dataset
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODELS = REPOSITORY / "examples/digits/models"
@@ -601,32 +603,25 @@ def test_the_runtime_counts_the_same_nodes(board_runner: Runner, name: str, tmp_
 
 @pytest.mark.parametrize("name", sorted(NODES))
 def test_outputs_agree_with_python(board_runner: Runner, name: str, tmp_path: Path) -> None:
-    interpreter_module = pytest.importorskip("tflite_runtime.interpreter")
-    interpreter = interpreter_module.Interpreter(str(MODELS / f"{name}.tflite"))
-    interpreter.allocate_tensors()
-    [given], [made] = interpreter.get_input_details(), interpreter.get_output_details()
+    model = next(m for m in dataset.models() if m.name == name)
     generator = np.random.default_rng(1)
-    inputs: np.ndarray[Any, Any]
-    shape = (8, *given["shape"][1:])
-    if given["dtype"] is np.int8:
+    inputs: npt.NDArray[Any]
+    shape = (8, *model.input.shape[1:])
+    if model.input.dtype == "int8":
         inputs = generator.integers(-128, 128, shape, np.int8)
     else:
         inputs = generator.random(shape, np.float32)
-    expected = []
-    for sample in inputs:
-        interpreter.set_tensor(given["index"], sample[None])
-        interpreter.invoke()
-        expected.append(interpreter.get_tensor(made["index"])[0])
-
-    np.savez(tmp_path / "in.npz", **{given["name"]: inputs})
+    expected = reference.compute(model.path, {model.input.name: inputs})
+    reference.save(tmp_path / "in.npz", expected.inputs)
     board_runner.report(
         *("infer", *board_runner.model(MODELS / f"{name}.tflite"), "--each"),
         *("--input", tmp_path / "in.npz", "--output", tmp_path / "out.npz"),
     )
     with np.load(tmp_path / "out.npz") as got:
-        found = got[made["name"]].astype(np.float64)
-    tolerance = 2 if given["dtype"] is np.int8 else 0.02 if "dynamic" in name else 1e-3
-    np.testing.assert_allclose(found, np.array(expected, np.float64), atol=tolerance)
+        found = got[model.output.name].astype(np.float64)
+    tolerance = 2 if model.output.dtype == "int8" else 0.02 if "dynamic" in name else 1e-3
+    wanted = expected.outputs[model.output.name].astype(np.float64)
+    np.testing.assert_allclose(found, wanted, atol=tolerance)
 
 
 def test_bench_on_the_real_runtime(board_runner: Runner, tmp_path: Path) -> None:

@@ -800,8 +800,10 @@ def test_stale_trees_go_without_following_links(runner: Path, root: Path, tmp_pa
     young.touch()
     old.touch()
     os.utime(old, (0, 0))
+    (root / ".current.part").symlink_to(outside)
     assert speak(runner, root, b"")[0] == 0
     assert leftovers(root) == [f"store/{young.name}"]
+    assert not (root / ".current.part").is_symlink()
     assert (outside / "file").read_text() == "keep"
 
 

@@ -74,7 +74,7 @@ def test_heldout_images_are_360_greyscale_images_in_0_to_1() -> None:
     heldout = dataset.load_heldout()
     assert heldout.images.shape == (360, 8, 8, 1)
     assert heldout.images.dtype == np.float32
-    assert (heldout.images.min(), heldout.images.max()) == (0.0, 1.0)
+    assert (float(heldout.images.min()), float(heldout.images.max())) == (0.0, 1.0)
     # Real data: each pixel is a count out of 16, and no image occurs twice.
     assert np.array_equal(heldout.images * 16, np.round(heldout.images * 16))
     assert len(np.unique(heldout.images.reshape(360, 64), axis=0)) == 360
