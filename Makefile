@@ -15,7 +15,7 @@ check: $(VENV)/ready ## linters and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(shell git ls-files '*.cc' '*.c' '*.h')
+	@$(BIN)/clang-format --dry-run --Werror $(shell git ls-files '*.cc' '*.c' '*.h')
 
 firmware: $(VENV)/ready ## the device binary for every aarch64 board
 	$(BIN)/invoke build --board rpi4

@@ -21,10 +21,12 @@
 #include <vector>
 
 #include "edge.h"
+#include "file.h"
 #include "sha256.h"
 
 namespace {
 
+using edge::Descriptor;
 using edge::Sha256;
 
 // Bounds on what a client may ask, so that no request makes the store grow without end.
@@ -88,26 +90,6 @@ Result fail_errno(const std::string &doing, int error) {
   if (error == ELOOP) return fail(EDGE_IO, doing + ": a symbolic link stands there: remove it");
   return fail(error == ENOENT ? EDGE_NO_FILE : EDGE_IO, doing + ": " + strerror(error));
 }
-
-class Fd {
- public:
-  Fd() = default;
-  explicit Fd(int fd) : fd_(fd) {}
-  Fd(Fd &&other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Fd &operator=(Fd &&other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~Fd() {
-    if (fd_ >= 0) close(fd_);
-  }
-  int get() const { return fd_; }
-  bool valid() const { return fd_ >= 0; }
-  int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_ = -1;
-};
 
 // ---- signals -----------------------------------------------------------------------------------
 
@@ -359,7 +341,7 @@ bool sync_dir(int fd) {
 }
 
 Result read_text(int dir, const char *name, size_t limit, std::string *text) {
-  Fd file(openat(dir, name, kReadFlags));
+  Descriptor file(openat(dir, name, kReadFlags));
   struct stat info;
   if (!file.valid() || fstat(file.get(), &info) != 0) {
     return fail_errno(std::string("can't read ") + name, errno);
@@ -398,28 +380,28 @@ Result hash_prefix(int fd, uint64_t size, Sha256 *hash) {
 }
 
 // Opens `path` below `dir`, following no link in any component.
-Fd open_beneath(int dir, const std::string &path, int flags) {
+Descriptor open_beneath(int dir, const std::string &path, int flags) {
   const auto parts = components(path);
-  Fd at;
+  Descriptor at;
   for (size_t i = 0; i + 1 < parts.size(); ++i) {
-    at = Fd(openat(i == 0 ? dir : at.get(), parts[i].c_str(), kDirFlags));
+    at = Descriptor(openat(i == 0 ? dir : at.get(), parts[i].c_str(), kDirFlags));
     if (!at.valid()) return at;
   }
-  return Fd(openat(at.valid() ? at.get() : dir, parts.back().c_str(), flags));
+  return Descriptor(openat(at.valid() ? at.get() : dir, parts.back().c_str(), flags));
 }
 
 // The program that runs. Opened, not stat()ed: QEMU's user mode knows this file by open() alone,
 // and would describe itself.
-Fd open_self(struct stat *info) {
-  Fd self(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
-  if (self.valid() && fstat(self.get(), info) != 0) return Fd();
+Descriptor open_self(struct stat *info) {
+  Descriptor self(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  if (self.valid() && fstat(self.get(), info) != 0) return Descriptor();
   return self;
 }
 
 // The names in a directory. `dir` stays open.
 std::vector<std::string> names_in(int dir) {
   std::vector<std::string> names;
-  Fd copy(openat(dir, ".", kDirFlags));
+  Descriptor copy(openat(dir, ".", kDirFlags));
   DIR *stream = copy.valid() ? fdopendir(copy.get()) : nullptr;
   if (stream == nullptr) return names;
   copy.release();
@@ -435,7 +417,7 @@ std::vector<std::string> names_in(int dir) {
 bool remove_tree(int dir, const std::string &name, int depth = 0) {
   if (unlinkat(dir, name.c_str(), 0) == 0 || errno == ENOENT) return true;
   if ((errno != EISDIR && errno != EPERM) || depth > kMaxDepth) return false;
-  Fd inner(openat(dir, name.c_str(), kDirFlags));
+  Descriptor inner(openat(dir, name.c_str(), kDirFlags));
   if (!inner.valid()) return false;
   for (const std::string &below : names_in(inner.get())) {
     if (!remove_tree(inner.get(), below, depth + 1)) return false;
@@ -456,7 +438,7 @@ Result make_dirs(const std::string &path) {
       const std::string parent = slash == std::string::npos ? "."
                                  : slash == 0               ? "/"
                                                             : part.substr(0, slash);
-      Fd dir(open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+      Descriptor dir(open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
       // A parent that may be passed through but not read can't be synced; what holds is then less.
       if (dir.valid() && !sync_dir(dir.get())) return fail_errno("can't sync " + parent, errno);
     } else if (errno != EEXIST) {
@@ -501,7 +483,7 @@ class Store {
   Result drop(const Words &words);
   Result sweep(const std::string &doing);
 
-  Result open_part(const std::string &name, uint64_t offset, Fd *file, Sha256 *hash);
+  Result open_part(const std::string &name, uint64_t offset, Descriptor *file, Sha256 *hash);
   Result finish_part(const std::string &sha, const std::string &mode, int file);
   Result build(const std::string &id, const std::map<std::string, std::string> &links,
                const std::string &manifest, const std::string &sums);
@@ -513,10 +495,10 @@ class Store {
 
   const Flags flags_;
   Channel channel_;
-  Fd root_;
-  Fd store_;
-  Fd releases_;
-  Fd lock_;
+  Descriptor root_;
+  Descriptor store_;
+  Descriptor releases_;
+  Descriptor lock_;
 };
 
 uint64_t Store::free_bytes() {
@@ -527,9 +509,10 @@ uint64_t Store::free_bytes() {
 
 Result Store::open_root() {
   STORE_TRY(make_dirs(flags_.root));
-  root_ = Fd(open(flags_.root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  root_ = Descriptor(open(flags_.root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!root_.valid()) return fail_errno("can't open " + flags_.root, errno);
-  const std::pair<const char *, Fd *> below[] = {{"store", &store_}, {"releases", &releases_}};
+  const std::pair<const char *, Descriptor *> below[] = {{"store", &store_},
+                                                         {"releases", &releases_}};
   for (const auto &[name, fd] : below) {
     const std::string path = flags_.root + "/" + name;
     if (mkdirat(root_.get(), name, 0755) == 0) {
@@ -537,7 +520,7 @@ Result Store::open_root() {
     } else if (errno != EEXIST) {
       return fail_errno("can't create " + path, errno);
     }
-    *fd = Fd(openat(root_.get(), name, kDirFlags));
+    *fd = Descriptor(openat(root_.get(), name, kDirFlags));
     struct stat info;
     if (!fd->valid() || fstat(fd->get(), &info) != 0) {
       return fail(EDGE_IO, path + " is not a directory: remove it, or name another root");
@@ -555,7 +538,7 @@ Result Store::open_root() {
 Result Store::install_self() {
   const std::string &sha = flags_.install_self;
   struct stat info;
-  Fd self = open_self(&info);
+  Descriptor self = open_self(&info);
   if (!self.valid()) return fail_errno("can't read /proc/self/exe", errno);
   // By its inode, not by the path it was started with: that is what was hashed.
   std::string name;
@@ -594,8 +577,8 @@ Result Store::install_self() {
 }
 
 Result Store::lock() {
-  lock_ =
-      Fd(openat(root_.get(), kLock, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644));
+  lock_ = Descriptor(
+      openat(root_.get(), kLock, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644));
   struct stat info;
   if (!lock_.valid() || fstat(lock_.get(), &info) != 0) {
     return fail_errno("can't open " + flags_.root + "/" + kLock, errno);
@@ -689,15 +672,15 @@ Result Store::have(const Words &words, std::string *answer) {
 }
 
 // Opens the part file `name` to append at `offset`; `hash` then knows what stands before it.
-Result Store::open_part(const std::string &name, uint64_t offset, Fd *file, Sha256 *hash) {
+Result Store::open_part(const std::string &name, uint64_t offset, Descriptor *file, Sha256 *hash) {
   if (offset == 0) {
     // Whatever stands there, a planted link too, goes; O_EXCL makes a file of our own.
     if (!remove_tree(store_.get(), name)) return fail_errno("can't replace store/" + name, errno);
-    *file = Fd(openat(store_.get(), name.c_str(),
-                      O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    *file = Descriptor(openat(store_.get(), name.c_str(),
+                              O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     return file->valid() ? Result() : fail_errno("can't create store/" + name, errno);
   }
-  Fd reader(openat(store_.get(), name.c_str(), kReadFlags));
+  Descriptor reader(openat(store_.get(), name.c_str(), kReadFlags));
   struct stat info;
   if (!reader.valid() || fstat(reader.get(), &info) != 0) {
     return fail_errno("can't resume store/" + name, errno);
@@ -714,7 +697,8 @@ Result Store::open_part(const std::string &name, uint64_t offset, Fd *file, Sha2
   if ((info.st_mode & S_IWUSR) == 0 && fchmod(reader.get(), 0600) != 0) {
     return fail_errno("can't resume store/" + name, errno);
   }
-  *file = Fd(openat(store_.get(), name.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  *file =
+      Descriptor(openat(store_.get(), name.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   struct stat again;
   if (!file->valid() || fstat(file->get(), &again) != 0 || again.st_ino != info.st_ino ||
       ftruncate(file->get(), static_cast<off_t>(offset)) != 0 ||
@@ -755,7 +739,7 @@ Result Store::put(const Words &words, std::string *answer) {
     *answer = " have";
     return {};
   }
-  Fd file;
+  Descriptor file;
   Sha256 hash;
   Result result = open_part(part, offset, &file, &hash);
   if (result.lost) return result;
@@ -779,7 +763,7 @@ Result Store::put(const Words &words, std::string *answer) {
   }
   if (opened) unlinkat(store_.get(), part.c_str(), 0);
   if (result.status == EDGE_NO_SPACE) {
-    file = Fd();
+    file = Descriptor();
     result.message = "no space for " + number(size) + " bytes in " + flags_.root + ": " +
                      number(free_bytes()) + " are free; drop old releases or free some space";
   }
@@ -814,7 +798,7 @@ bool parse_sums(const std::string &text, std::map<std::string, std::string> *lin
 
 Result Store::read_sums(const std::string &id, std::string *sums) {
   const std::string name = "releases/" + id;
-  Fd dir(openat(releases_.get(), id.c_str(), kDirFlags));
+  Descriptor dir(openat(releases_.get(), id.c_str(), kDirFlags));
   if (!dir.valid() && errno == ENOENT) {
     return fail(EDGE_NO_FILE, "there is no release " + id + " on the board");
   }
@@ -835,10 +819,10 @@ Result Store::whole(const std::string &id, const std::string &sums, bool content
   std::map<std::string, std::string> links;
   if (!parse_sums(sums, &links) || links[kManifest].compare(0, id.size(), id) != 0)
     return fail(EDGE_CORRUPT, name + "/" + kSums + " is damaged" + again);
-  Fd dir(openat(releases_.get(), id.c_str(), kDirFlags));
+  Descriptor dir(openat(releases_.get(), id.c_str(), kDirFlags));
   if (!dir.valid()) return fail_errno("can't open " + name, errno);
   for (const auto &[path, sha] : links) {
-    Fd file = open_beneath(dir.get(), path, kReadFlags);
+    Descriptor file = open_beneath(dir.get(), path, kReadFlags);
     struct stat info;
     if (!file.valid() && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP)) {
       return fail(EDGE_CORRUPT, name + "/" + path + " is missing" + again);
@@ -936,10 +920,10 @@ Result Store::build(const std::string &id, const std::map<std::string, std::stri
       mkdirat(releases_.get(), part.c_str(), 0755) != 0) {
     return fail_errno(doing, errno);
   }
-  Fd top(openat(releases_.get(), part.c_str(), kDirFlags));
+  Descriptor top(openat(releases_.get(), part.c_str(), kDirFlags));
   if (!top.valid()) return fail_errno(doing, errno);
   // Every directory made, by path; "" is the release itself.
-  std::map<std::string, Fd> dirs;
+  std::map<std::string, Descriptor> dirs;
   dirs.emplace("", std::move(top));
   for (const auto &[path, sha] : links) {
     std::string at;
@@ -949,9 +933,9 @@ Result Store::build(const std::string &id, const std::map<std::string, std::stri
       const std::string next = path.substr(0, slash);
       if (dirs.count(next) == 0) {
         const int parent = dirs.find(at)->second.get();
-        Fd dir;
+        Descriptor dir;
         if (mkdirat(parent, name.c_str(), 0755) == 0) {
-          dir = Fd(openat(parent, name.c_str(), kDirFlags));
+          dir = Descriptor(openat(parent, name.c_str(), kDirFlags));
         }
         if (!dir.valid()) {
           if (errno == EEXIST)
@@ -977,8 +961,8 @@ Result Store::build(const std::string &id, const std::map<std::string, std::stri
   const std::pair<const char *, const std::string *> own[] = {{kManifest, &manifest},
                                                               {kSums, &sums}};
   for (const auto &[name, text] : own) {
-    Fd file(openat(dirs.find("")->second.get(), name,
-                   O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0444));
+    Descriptor file(openat(dirs.find("")->second.get(), name,
+                           O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0444));
     if (!file.valid() || !write_all(file.get(), text->data(), text->size()) ||
         fsync(file.get()) != 0) {
       return fail_errno(doing, errno);
@@ -1037,8 +1021,9 @@ Result Store::log(const Words &words) {
     text.append(reinterpret_cast<const char *>(data), size);
   }));
   const std::string doing = "can't write " + flags_.root + "/" + kLog;
-  Fd file(openat(root_.get(), kLog,
-                 O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644));
+  Descriptor file(openat(root_.get(), kLog,
+                         O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
+                         0644));
   struct stat info;
   if (!file.valid() || fstat(file.get(), &info) != 0) return fail_errno(doing, errno);
   if (!S_ISREG(info.st_mode) || info.st_nlink != 1) {
