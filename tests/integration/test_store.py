@@ -1031,6 +1031,19 @@ def test_a_runner_that_arrives_damaged_is_not_installed(
     assert list((root / "store").iterdir()) == []
 
 
+def test_first_contact_makes_nothing_that_others_may_write_to(
+    board: LocalTransport, runner: Path, root: Path
+) -> None:
+    sha = hashlib.sha256(runner.read_bytes()).hexdigest()
+    mask = os.umask(0)
+    try:
+        store_module.install_runner(board, runner, sha, PurePosixPath(root))
+    finally:
+        os.umask(mask)
+    for path in [root, *root.rglob("*")]:
+        assert path.stat().st_mode & 0o022 == 0, path
+
+
 def test_a_damaged_runner_removes_itself(runner: Path, root: Path) -> None:
     (root / "store").mkdir(parents=True)
     part = root / "store" / f".{'0' * 64}.00000000.part"
