@@ -70,11 +70,8 @@ _KINDS: Mapping[str, type] = {"cores": int, "memory_mib": int}
 
 
 def files() -> dict[str, Path]:
-    """Board name -> file, sorted by name; one in ./boards hides a shipped one of the same name."""
-    found = {
-        path.stem: path for folder in layout.boards_dirs() for path in sorted(folder.glob("*.toml"))
-    }
-    return dict(sorted(found.items()))
+    """Board name -> file, sorted by name."""
+    return layout.definitions("boards", ".toml")
 
 
 def load(name: str, *, host: str | None = None) -> Board:

@@ -25,13 +25,16 @@ def data_dir(name: str) -> Path:
     return packaged if packaged.is_dir() else _PACKAGE.parent / name
 
 
-def boards_dirs() -> tuple[Path, ...]:
-    """Where board files are looked for: those shipped, then ``boards`` in the working directory."""
-    return (data_dir("boards"), Path("boards"))
+def definitions(kind: str, suffix: str) -> dict[str, Path]:
+    """Name -> file of all ``boards``, ``toolchains`` or ``runtimes``, sorted by name.
 
-
-def toolchains_dir() -> Path:
-    return data_dir("toolchains")
+    Those that are shipped, and those in a folder of that name in the working directory; one there
+    hides a shipped one of the same name.
+    """
+    found: dict[str, Path] = {}
+    for folder in (_PACKAGE / kind, data_dir(kind), Path(kind)):
+        found.update({path.stem: path for path in folder.glob(f"*{suffix}")})
+    return dict(sorted(found.items()))
 
 
 def firmware_dir() -> Path:
@@ -41,10 +44,6 @@ def firmware_dir() -> Path:
 def abi_header() -> Path:
     """The one declaration of the C ABI."""
     return firmware_dir() / "include" / "edge.h"
-
-
-def runtimes_dir() -> Path:
-    return _PACKAGE / "runtimes"
 
 
 def images_dir() -> Path:

@@ -1,6 +1,7 @@
 """Runtime: a library that executes models, pinned by version and sha256, taken out of a wheel.
 
-The mere existence of ``edge/runtimes/<name>.toml`` creates a runtime.
+The mere existence of ``edge/runtimes/<name>.toml``, or of ``runtimes/<name>.toml`` in the working
+directory, creates a runtime.
 """
 
 from __future__ import annotations
@@ -53,10 +54,13 @@ class Runtime:
 
 def load(name: str) -> Runtime:
     """:raises UsageError: no such runtime, or a wrong key in its file."""
-    path = layout.runtimes_dir() / f"{name}.toml"
-    known = sorted(p.stem for p in layout.runtimes_dir().glob("*.toml"))
+    known = layout.definitions("runtimes", ".toml")
     if name not in known:
-        raise UsageError(f"no runtime '{name}' (there is: {', '.join(known)})")
+        raise UsageError(
+            f"no runtime '{name}' (there is: {', '.join(known)}): choose another with --runtime, "
+            f"or write runtimes/{name}.toml"
+        )
+    path = known[name]
     table = board.read_toml(path)
     _require(path, table, {"description", "engine", "wheel"}, "")
     if table["engine"] not in ENGINES:
@@ -66,6 +70,8 @@ def load(name: str) -> Runtime:
     keys = {f.name for f in fields(Wheel)}
     wheels = {}
     for arch, entry in table["wheel"].items():
+        if not isinstance(entry, dict):
+            raise UsageError(f"{path}: [wheel] must hold a table per architecture: [wheel.aarch64]")
         _require(path, entry, keys, f"wheel.{arch}.")
         wheels[arch] = Wheel(**entry)
     return Runtime(name, table["description"], table["engine"], wheels)

@@ -48,7 +48,8 @@ def load(name: str, arch: str) -> Toolchain:
 
 def load_all() -> tuple[Toolchain, ...]:
     found = []
-    for path in sorted(layout.toolchains_dir().glob("*-*.cmake")):
-        name, _, arch = path.stem.partition("-")
-        found.append(Toolchain(name, arch, path))
+    for stem, path in layout.definitions("toolchains", ".cmake").items():
+        name, dash, arch = stem.partition("-")
+        if dash:  # one without is shared by others
+            found.append(Toolchain(name, arch, path.resolve()))
     return tuple(found)

@@ -159,9 +159,9 @@ def _show(done: Deployment, rows: list[Row], digits: int, seconds: float) -> Non
     for line in (
         f"latency: one invocation of the interpreter, {plan.threads} thread, {plan.count} samples "
         "a model; a percentile is shown only if so many samples bound it on both sides",
-        f"as on host: the same digit as {rows[0].interpreter} on this machine gave; largest diff: "
-        "between the two outputs (int8: steps of 1/256), because kernels for different processors "
-        "round and sum differently",
+        f"as on host: the same digit as {rows[0].interpreter} gave on this machine; largest diff "
+        "between the two outputs (int8: in steps of 1/256): kernels for different processors round "
+        "and sum differently; allowed are 2 % of the largest value, 4 steps for int8",
         f"sent: {report.size(done.sent_bytes)} in {done.sent_files} files"
         f" of {report.size(done.release.size_bytes)}; release {done.release.id} is live",
         f"took {seconds:.0f} s; samples and facts of each run: {layout.runs_dir()}",
