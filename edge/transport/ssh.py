@@ -45,6 +45,8 @@ __all__ = ["SshProcess", "SshTarget", "SshTransport", "connect", "resolve"]
 _CHUNK = 1 << 15
 _RESOLVE_TIMEOUT_S = 10.0
 _OPEN_TIMEOUT_S = 15.0
+_CLOSE_TIMEOUT_S = 10.0
+"""For a channel's farewell while its output still floods in on a busy machine."""
 _AGENT_TIMEOUT_S = 60.0
 """An agent may ask its owner for a touch."""
 _FAILURES = (paramiko.SSHException, OSError, EOFError)
@@ -754,7 +756,7 @@ class _Channel:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with contextlib.suppress(*_FAILURES), _guillotine(self._transport, 2.0):
+        with contextlib.suppress(*_FAILURES), _guillotine(self._transport, _CLOSE_TIMEOUT_S):
             self._channel.close()
 
     def _end_input(self, timeout_s: float) -> None:
