@@ -6,6 +6,7 @@ crashes it, or its chatter, does not reach the command that asked.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.metadata
@@ -27,10 +28,11 @@ from edge.errors import HostError, UsageError
 Arrays = dict[str, npt.NDArray[Any]]
 
 _SEED = 20240131
-_PACKAGES = (
-    ("tflite-runtime", "tflite_runtime.interpreter"),
-    ("ai-edge-litert", "ai_edge_litert.interpreter"),
-)
+_MODULES = {
+    "tflite-runtime": "tflite_runtime.interpreter",
+    "ai-edge-litert": "ai_edge_litert.interpreter",
+}
+"""Interpreters by their package, in the order in which they are asked."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Reference:
     :ivar inputs: by tensor name, shape ``[n, ...]``; also on disk in ``inputs_file`` (.npz).
     :ivar outputs: by tensor name.
     :ivar steps: quantization step per output tensor; 0 for real-valued outputs.
-    :ivar interpreter: the package and version that computed them.
+    :ivar interpreter: the package and its version that computed them.
     """
 
     inputs_file: Path
@@ -50,39 +52,53 @@ class Reference:
     interpreter: str
 
 
-def interpreter_name() -> str:
-    """Package and version of this machine's interpreter, e.g. ``tflite-runtime 2.14.0``.
+def interpreters() -> dict[str, str]:
+    """Package -> version of this machine's interpreters, the first to be asked first.
 
     :raises HostError: there is none.
     """
-    for package, _ in _PACKAGES:
-        try:
-            return f"{package} {importlib.metadata.version(package)}"
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    raise HostError(
-        "no TFLite interpreter in this Python: `pip install tflite-runtime` (Python 3.11 or older) "
-        "or `pip install ai-edge-litert`"
-    )
+    found = {}
+    for package in _MODULES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    if not found:
+        raise HostError(
+            "no TFLite interpreter in this Python: `pip install ai-edge-litert`, or, up to "
+            "Python 3.11, `pip install tflite-runtime`"
+        )
+    return found
 
 
 def compute(model: Path, inputs: Arrays | None = None) -> Reference:
     """Run ``model`` on this machine, or take the cached result of the same question.
 
+    An interpreter that can't run the model (tflite-runtime is too old for the newest operators) is
+    passed over for the next.
+
     :param inputs: by tensor name, shape ``[n, ...rest]`` where the model takes
         ``[batch, ...rest]``; each is cut into batches. None: one batch of seeded random data in
         each tensor's range.
-    :raises UsageError: the model does not load here, or the inputs do not fit it.
+    :raises UsageError: the model loads in no interpreter here, or the inputs do not fit it.
     :raises HostError: no interpreter, or it crashed.
     """
-    name = interpreter_name()
+    refusals = []
+    for package, version in interpreters().items():
+        try:
+            return _compute_with(package, version, model, inputs)
+        except UsageError as error:
+            refusals.append(str(error))
+    raise UsageError(f"{model} does not run on this machine: {'; '.join(refusals)}")
+
+
+def _compute_with(package: str, version: str, model: Path, inputs: Arrays | None) -> Reference:
+    name = f"{package} {version}"
     key = hashlib.sha256(f"{artifact.hash_file(model)} {name} {_SEED}".encode())
     for tensor, array in sorted((inputs or {}).items()):
         key.update(f"{tensor} {array.dtype} {array.shape}".encode())
         key.update(np.ascontiguousarray(array).tobytes())
     folder = layout.cache_dir() / "references" / key.hexdigest()[:32]
     if not (folder / "outputs.npz").exists():
-        _compute_into(folder, model, inputs)
+        _compute_into(folder, package, model, inputs)
     steps = json.loads((folder / "steps.json").read_text(encoding="utf-8"))
     return Reference(
         folder / "inputs.npz",
@@ -98,26 +114,26 @@ def _load(path: Path) -> Arrays:
         return {name: archive[name] for name in archive.files}
 
 
-def _compute_into(folder: Path, model: Path, inputs: Arrays | None) -> None:
+def _compute_into(folder: Path, package: str, model: Path, inputs: Arrays | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         work = Path(temporary)
         if inputs is not None:
             save(work / "inputs.npz", inputs)
         result = subprocess.run(
-            [sys.executable, "-m", "edge.reference", str(model), str(work)],
+            [sys.executable, "-m", "edge.reference", package, str(model), str(work)],
             capture_output=True,
             text=True,
             check=False,
         )
         if result.returncode < 0:
             raise HostError(
-                f"this machine's interpreter crashed on {model} (signal {-result.returncode}): "
+                f"{package} crashed on {model} on this machine (signal {-result.returncode}): "
                 "no reference; deploy with --no-smoke if you trust the model"
             )
         if result.returncode != 0:
             line = (result.stderr.strip().splitlines() or ["no message"])[-1]
-            raise UsageError(f"{model} does not run on this machine's interpreter: {line}")
+            raise UsageError(f"{package} says {line}")
         for part in ("inputs.npz", "steps.json", "outputs.npz"):
             (work / part).replace(folder / part)
 
@@ -147,14 +163,9 @@ def random_input(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[An
     raise UsageError(f"can't make up data of type {kind}")
 
 
-def _run_here(model: str, work: Path) -> None:
+def _run_here(package: str, model: str, work: Path) -> None:
     """The child's whole work: read inputs.npz if there, write inputs, outputs and steps."""
-    for _, module in _PACKAGES:
-        try:
-            interpreter_class = importlib.import_module(module).Interpreter
-            break
-        except ImportError:
-            continue
+    interpreter_class = importlib.import_module(_MODULES[package]).Interpreter
     interpreter = interpreter_class(model_path=model, num_threads=1)
     interpreter.allocate_tensors()
     details = interpreter.get_input_details()
@@ -190,6 +201,6 @@ def _run_here(model: str, work: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        _run_here(sys.argv[1], Path(sys.argv[2]))
+        _run_here(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
     except Exception as error:  # the parent shows the last line; a traceback would bury it
         sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from edge import layout
 from examples.digits import dataset
+from tests.tflite_file import SOFTMAX, with_operator
 
 MODEL = dataset.FOLDER / "models/mlp-int8.tflite"
 
@@ -100,10 +100,8 @@ def test_a_measurement_by_command(home: dict[str, str]) -> None:
 
 
 def test_an_operator_that_the_runtime_lacks(home: dict[str, str], tmp_path: Path) -> None:
-    # The models' operator codes stand as (deprecated code, version, code); softmax is 25.
-    content = bytearray(MODEL.read_bytes())
     odd = tmp_path / "odd.tflite"
-    odd.write_bytes(with_operator(bytes(content), old=25, new=200))
+    odd.write_bytes(with_operator(MODEL.read_bytes(), SOFTMAX, code=200))
     result = call("deploy", "--board", "qemu-aarch64", "--model", str(odd), env=home)
     assert result.returncode == 2, result.stderr
     assert "odd.tflite" in last_line(result)
@@ -111,34 +109,6 @@ def test_an_operator_that_the_runtime_lacks(home: dict[str, str], tmp_path: Path
     there = call("bench", "--board", "qemu-aarch64", "--model", str(odd), env=home)
     assert there.returncode == 2, there.stderr
     assert "op" in last_line(there).lower()
-
-
-def with_operator(model: bytes, *, old: int, new: int) -> bytes:
-    """The model with one builtin operator's code replaced, by way of the flatbuffer's tables."""
-
-    def number(place: int, kind: str) -> int:
-        return int(struct.unpack_from(f"<{kind}", model, place)[0])
-
-    def field(table: int, index: int) -> int:
-        """Where a table's field stands; 0 if it is absent."""
-        vtable = table - number(table, "i")
-        if number(vtable, "H") <= 4 + 2 * index:
-            return 0
-        offset = number(vtable + 4 + 2 * index, "H")
-        return table + offset if offset else 0
-
-    changed = bytearray(model)
-    codes = field(number(0, "I"), 1)
-    vector = codes + number(codes, "I")
-    for index in range(number(vector, "I")):
-        entry = vector + 4 + 4 * index
-        table = entry + number(entry, "I")
-        deprecated, code = field(table, 0), field(table, 3)
-        if deprecated and number(deprecated, "b") == old:
-            struct.pack_into("<b", changed, deprecated, 127)
-            struct.pack_into("<i", changed, code, new)
-            return bytes(changed)
-    raise AssertionError(f"the model has no operator {old}")
 
 
 def test_an_interrupt_leaves_nothing_behind(home: dict[str, str]) -> None:
