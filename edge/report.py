@@ -119,7 +119,8 @@ def findings_table(target: str, findings: Sequence[Finding]) -> Table:
 def deployment_lines(done: Deployment) -> list[str]:
     """What happened, for people."""
     wanted = done.release
-    sent = f"{done.sent_files} files, {size(done.sent_bytes)} sent"
+    plural = "" if done.sent_files == 1 else "s"
+    sent = f"{done.sent_files} file{plural}, {size(done.sent_bytes)} sent"
     if not done.sent_files:
         sent = "nothing to send"
     lines = [
