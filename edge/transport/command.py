@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -29,5 +30,8 @@ def words(argv: Sequence[str | PurePosixPath]) -> tuple[str, ...]:
 
 
 def program(argv: Sequence[str]) -> str:
-    """The first word's base name, short enough for a message."""
-    return posixpath.basename(argv[0]) or argv[0]
+    """The first word's base name, for a message; a file named by its content goes by its verb too."""
+    name = posixpath.basename(argv[0]) or argv[0]
+    if re.fullmatch("[0-9a-f]{64}", name):
+        return " ".join((f"{name[:12]}…", *argv[1:2]))
+    return name

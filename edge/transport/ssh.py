@@ -745,7 +745,10 @@ class _Channel:
         # paramiko closes the channels of a lost link a moment before it says that it is lost.
         self._transport.join(0.3 if self._channel.exit_status < 0 else 0)
         if not self._transport.is_active():
-            raise BoardError(f"{self.label}: the connection was lost{self.said_so}")
+            raise BoardError(
+                f"{self.label}: the connection was lost{self.said_so}; run the command again, "
+                "it goes on where it was"
+            )
 
     def __enter__(self) -> _Channel:
         return self

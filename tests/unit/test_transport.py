@@ -307,3 +307,10 @@ def test_a_fake_process_does_not_take_anything_else() -> None:
         process.receive_line(1)
     with pytest.raises(AssertionError, match="never came"):
         FakeProcess(Reply(b"x")).assert_done()
+
+
+def test_a_program_named_by_its_content_goes_by_its_verb() -> None:
+    assert (
+        program(("/srv/edge/store/" + "0123456789ab" + "c" * 52, "store")) == "0123456789ab… store"
+    )
+    assert program(("/bin/cat", "x")) == "cat"
