@@ -53,7 +53,8 @@ def measure(
         id=run_id,
         board=session.board.name,
         target=session.transport.name,
-        emulated=session.board.emulated,
+        # A board file may say what it likes: the machine's own word counts too.
+        emulated=session.board.emulated or session.facts.emulated,
         model=name,
         model_sha256=model.sha256,
         library_sha256=release.library.sha256,

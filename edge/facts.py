@@ -38,6 +38,7 @@ if [ -w "$near" ]; then echo "writable=yes"; else echo "writable=no"; fi
 echo "free_kib=$(df -Pk "$near" 2>/dev/null | tail -n 1 | awk '{print $4}')"
 echo "mount=$(df -P "$near" 2>/dev/null | tail -n 1 | awk '{print $6}')"
 echo "features=$(grep -m 1 -i '^features' /proc/cpuinfo | cut -d: -f2)"
+echo "hardware=$(tr '\0' ' ' </proc/device-tree/compatible 2>/dev/null)"
 echo "memory_kib=$(awk '/^MemTotal/ {print $2}' /proc/meminfo)"
 echo "cores=$(grep -c '^processor' /proc/cpuinfo)"
 for library in /lib/*.so.* /lib/*/*.so.* /usr/lib/*.so.* /usr/lib/*/*.so.*; do
@@ -57,6 +58,7 @@ class Facts:
     :ivar machine: the userland's architecture, e.g. ``aarch64``.
     :ivar glibc: ``(2, 36)``; None for another C library.
     :ivar noexec: programs may not be run from the device root's file system.
+    :ivar emulated: the hardware says that it is QEMU's virtual machine.
     :ivar libraries: file names of the system's shared libraries; empty if unknown.
     """
 
@@ -73,6 +75,7 @@ class Facts:
     features: tuple[str, ...]
     memory_bytes: int | None
     cores: int | None
+    emulated: bool
     libraries: frozenset[str]
 
 
@@ -126,6 +129,7 @@ def parse(text: str) -> Facts:
         features=tuple(one("features").split()),
         memory_bytes=None if memory_kib is None else memory_kib * 1024,
         cores=number("cores"),
+        emulated="linux,dummy-virt" in one("hardware").split(),
         libraries=frozenset(values.get("library", [])),
     )
 

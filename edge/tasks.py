@@ -34,6 +34,8 @@ def _clear(body: Callable[..., None]) -> Callable[..., None]:
 
         try:
             body(*arguments, **options)
+        except Exit:
+            raise
         except EdgeError as error:
             raise Exit(f"edge: {' '.join(str(error).split())}", error.exit_code) from None
         except KeyboardInterrupt:
@@ -275,7 +277,7 @@ def bench(
     if json:
         report.print_json([report.run_json(run) for run in runs])
         return
-    label = " (emulated)" if target.emulated else ""
+    label = " (emulated)" if any(run.emulated for run in runs) else ""
     report.print_table(report.runs_table(runs, f"{target.name}{label}, {wanted.runtime}"))
     for run in runs:
         report.print_line(f"{run.model}:")

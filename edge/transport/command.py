@@ -30,7 +30,7 @@ def words(argv: Sequence[str | PurePosixPath]) -> tuple[str, ...]:
 
 
 def program(argv: Sequence[str]) -> str:
-    """The first word's base name, for a message; a file named by its content goes by its verb too."""
+    """The first word's base name, for messages; with its verb if the file is named by its hash."""
     name = posixpath.basename(argv[0]) or argv[0]
     if re.fullmatch("[0-9a-f]{64}", name):
         return " ".join((f"{name[:12]}…", *argv[1:2]))

@@ -111,6 +111,24 @@ def test_an_operator_that_the_runtime_lacks(home: dict[str, str], tmp_path: Path
     assert "op" in last_line(there).lower()
 
 
+def test_a_library_for_another_architecture(home: dict[str, str], tmp_path: Path) -> None:
+    source = tmp_path / "api.c"
+    source.write_text("int TfLiteInterpreterCreate(void) { return 0; }\n", encoding="utf-8")
+    library = tmp_path / "libapi.so"
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-linux-gnu.2.28"]
+    subprocess.run([*compiler, "-shared", "-o", str(library), str(source)], check=True)
+    words = ["--board", "qemu-aarch64", "--lib", str(library)]
+    deployed = call("deploy", *words, "--model", str(MODEL), env=home)
+    assert deployed.returncode == 2
+    assert "built for x86_64, the board's system is aarch64" in last_line(deployed)
+    # doctor says the same, and all else that it finds, as its result.
+    looked = call("doctor", *words, env=home)
+    assert (looked.returncode, "Traceback" in looked.stderr) == (3, False)
+    assert "built for x86_64" in looked.stdout
+    found = json.loads(call("doctor", *words, "--json", env=home).stdout)["findings"]
+    assert {f["check"]: f["level"] for f in found}["libapi.so"] == "stop"
+
+
 def test_an_interrupt_leaves_nothing_behind(home: dict[str, str]) -> None:
     shared = Path("/dev/shm")
     before = set(shared.glob("edge-*"))

@@ -250,6 +250,7 @@ def test_a_measurement_comes_back_as_recorded(
     assert (records["start_ns"][1:] >= ends[:-1]).all()
     assert {p.label for p in run.percentiles()} == {"p50", "p90", "p99"}
     assert "emulated" in {reason.code for reason in run.verdict()}
+    assert opened.facts.emulated
     assert run.report["delegation"]["nodes_delegated"] > 0
 
 

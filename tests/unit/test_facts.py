@@ -56,6 +56,11 @@ def test_spellings_of_the_c_library(text: str, version: tuple[int, int] | None) 
     assert facts.parse(GOOD.replace("glibc 2.36", text)).glibc == version
 
 
+def test_a_virtual_machine_is_known_whatever_its_board_file_says() -> None:
+    assert not facts.parse(GOOD + "hardware=raspberrypi,4-model-b brcm,bcm2711\n").emulated
+    assert facts.parse(GOOD + "hardware=linux,dummy-virt\n").emulated
+
+
 def test_what_a_board_can_not_say_is_unknown_not_zero() -> None:
     text = GOOD.replace("free_kib=1000", "free_kib=").replace("cores=4", "cores=")
     found = facts.parse(text)

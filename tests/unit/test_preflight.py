@@ -24,6 +24,7 @@ FACTS = Facts(
     features=(),
     memory_bytes=1 << 30,
     cores=4,
+    emulated=False,
     libraries=frozenset({"libc.so.6", "libstdc++.so.6"}),
 )
 ELF = ElfFacts(
