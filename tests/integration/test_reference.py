@@ -81,12 +81,15 @@ def test_a_model_that_none_can_run_says_what_each_said(tmp_path: Path) -> None:
 
 
 def test_a_wrong_input_name_is_the_users_mistake() -> None:
-    with pytest.raises(UsageError, match=r"inputs are named image; 'imgae'|'image'"):
+    with pytest.raises(UsageError, match=r"inputs are named image; '(imgae|image)'"):
         reference.compute(MODELS["cnn-float32"].path, {"imgae": np.zeros((1, 8, 8, 1))})
 
 
 def test_any_tensor_name_can_be_saved(tmp_path: Path) -> None:
-    arrays = {"file": np.arange(3), "serving_default_x:0": np.ones((2, 2), np.int8)}
+    arrays: reference.Arrays = {
+        "file": np.arange(3),
+        "serving_default_x:0": np.ones((2, 2), np.int8),
+    }
     reference.save(tmp_path / "x.npz", arrays)
     with np.load(tmp_path / "x.npz", allow_pickle=False) as found:
         assert set(found.files) == set(arrays)

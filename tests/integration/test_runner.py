@@ -6,6 +6,7 @@ real one runs under QEMU's user mode.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -90,15 +91,21 @@ def zig(arch: str) -> tuple[str, str]:
     )
 
 
+def cached_tree(name: str) -> Path:
+    """A build tree that stays from run to run; CMake ties one to its sources and its compiler."""
+    key = hashlib.sha256(f"{REPOSITORY} {sys.executable}".encode()).hexdigest()[:12]
+    return layout.builds_dir() / f"test-{name}-{key}"
+
+
 @pytest.fixture(scope="session")
 def host_tree() -> Path:
-    tree = layout.builds_dir() / "test-zig-x86_64"
+    tree = cached_tree("zig-x86_64")
     return build(REPOSITORY / "firmware", tree, *zig("x86_64"), "-DEDGE_TESTS=ON")
 
 
 @pytest.fixture(scope="session")
 def board_tree() -> Path:
-    tree = layout.builds_dir() / "test-zig-aarch64"
+    tree = cached_tree("zig-aarch64")
     return build(REPOSITORY / "firmware", tree, *zig("aarch64"))
 
 
@@ -243,7 +250,7 @@ def test_unit_tests_are_clean_under_sanitizers() -> None:
         )
     tree = build(
         REPOSITORY / "firmware",
-        layout.builds_dir() / "test-sanitized",
+        cached_tree("sanitized"),
         *(f"-DCMAKE_CXX_COMPILER={compiler}", "-DEDGE_SANITIZE=ON", "-DEDGE_TESTS=ON"),
     )
     run_ctest(tree)
