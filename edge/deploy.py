@@ -142,9 +142,9 @@ def staged(session: Session, wanted: Release, progress: Progress) -> Iterator[St
 
     A release that was not on the board before is dropped at the end unless it is to be kept.
     """
-    preflight.insist(check(session, (wanted.runner, wanted.library), wanted.size_bytes))
     device, transport = session.device, session.transport
     program = wanted.runner
+    preflight.insist(check(session, (program, wanted.library), program.size_bytes))
     first = store_module.install_runner(transport, program.path, program.sha256, device.root)
     sent_bytes, sent_files = (program.size_bytes, 1) if first else (0, 0)
     with store_module.open(
@@ -153,7 +153,7 @@ def staged(session: Session, wanted: Release, progress: Progress) -> Iterator[St
         stage = Stage(store, sent_bytes, sent_files)
         created = False
         try:
-            _send(stage, wanted, progress)
+            _send(stage, wanted, device.root, progress)
             links = {a.place: a.sha256 for a in wanted.artifacts}
             created = store.create_release(wanted.id, links, wanted.manifest)
             # What waits for the board on another channel learns here that the link is gone.
@@ -168,15 +168,15 @@ def staged(session: Session, wanted: Release, progress: Progress) -> Iterator[St
                         transport.run(["rm", "-f", device.blob(program.sha256)])
 
 
-def _send(stage: Stage, wanted: Release, progress: Progress) -> None:
+def _send(stage: Stage, wanted: Release, root: PurePosixPath, progress: Progress) -> None:
     """Put what the board lacks into its store."""
     contents = {a.sha256: a for a in wanted.artifacts}
     there = stage.store.have([(a.sha256, a.size_bytes) for a in contents.values()])
-    for item in contents.values():
-        offset = there[item.sha256]
-        if offset == item.size_bytes:
-            continue
-        start = offset or 0
+    missing = [a for a in contents.values() if there[a.sha256] != a.size_bytes]
+    send_bytes = sum(a.size_bytes - (there[a.sha256] or 0) for a in missing)
+    preflight.insist(preflight.room(root, stage.store.free_bytes, send_bytes))
+    for item in missing:
+        start = there[item.sha256] or 0
         stage.store.put(
             item.path,
             item.sha256,
@@ -192,7 +192,7 @@ def _send(stage: Stage, wanted: Release, progress: Progress) -> None:
 def _smoke(session: Session, wanted: Release, model: Artifact) -> Agreement:
     expected = reference.compute(model.path)
     name = PurePosixPath(model.place).name
-    got, _ = runner.infer(session, wanted.id, name, expected.inputs_file)
+    got, _ = runner.infer(session, wanted.id, name, expected.inputs_file, each=False)
     result = agreement.compare(name, got, expected)
     if not result.ok:
         raise BoardError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from edge import artifact
 from edge.artifact import Artifact, ElfFacts
@@ -130,17 +131,22 @@ def _disk(facts: Facts, send_bytes: int) -> Iterator[Finding]:
             f"{facts.root} is on a file system mounted noexec: no program can run from there",
             "name a root on another file system in lab.toml",
         )
+    yield from room(facts.root, facts.free_bytes, send_bytes)
+
+
+def room(root: PurePosixPath, free_bytes: int | None, send_bytes: int) -> tuple[Finding, ...]:
+    """Does what is to be sent fit on the board's disk?"""
     need = send_bytes + _SPARE_BYTES
-    if facts.free_bytes is not None and facts.free_bytes < need:
-        yield Finding(
+    if free_bytes is None or free_bytes >= need:
+        return (Finding("disk", "ok", f"{root}, {(free_bytes or 0) >> 20} MiB free"),)
+    return (
+        Finding(
             "disk",
             "stop",
-            f"{facts.root} has {facts.free_bytes >> 20} MiB free, up to {-(-need >> 20)} MiB "
-            "are needed",
+            f"{root} has {free_bytes >> 20} MiB free, {-(-need >> 20)} MiB are needed",
             "free some space, or name a root on another file system in lab.toml",
-        )
-    else:
-        yield Finding("disk", "ok", f"{facts.root}, {(facts.free_bytes or 0) >> 20} MiB free")
+        ),
+    )
 
 
 def _dotted(version: tuple[int, ...]) -> str:

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import importlib
 import importlib.metadata
-import json
 import subprocess
 import sys
 import tempfile
@@ -41,14 +40,12 @@ class Reference:
 
     :ivar inputs: by tensor name, shape ``[n, ...]``; also on disk in ``inputs_file`` (.npz).
     :ivar outputs: by tensor name.
-    :ivar steps: quantization step per output tensor; 0 for real-valued outputs.
     :ivar interpreter: the package and its version that computed them.
     """
 
     inputs_file: Path
     inputs: Arrays
     outputs: Arrays
-    steps: dict[str, float]
     interpreter: str
 
 
@@ -99,12 +96,10 @@ def _compute_with(package: str, version: str, model: Path, inputs: Arrays | None
     folder = layout.cache_dir() / "references" / key.hexdigest()[:32]
     if not (folder / "outputs.npz").exists():
         _compute_into(folder, package, model, inputs)
-    steps = json.loads((folder / "steps.json").read_text(encoding="utf-8"))
     return Reference(
         folder / "inputs.npz",
         _load(folder / "inputs.npz"),
         _load(folder / "outputs.npz"),
-        steps,
         name,
     )
 
@@ -134,7 +129,7 @@ def _compute_into(folder: Path, package: str, model: Path, inputs: Arrays | None
         if result.returncode != 0:
             line = (result.stderr.strip().splitlines() or ["no message"])[-1]
             raise UsageError(f"{package} says {line}")
-        for part in ("inputs.npz", "steps.json", "outputs.npz"):
+        for part in ("inputs.npz", "outputs.npz"):
             (work / part).replace(folder / part)
 
 
@@ -164,7 +159,7 @@ def random_input(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[An
 
 
 def _run_here(package: str, model: str, work: Path) -> None:
-    """The child's whole work: read inputs.npz if there, write inputs, outputs and steps."""
+    """The child's whole work: read inputs.npz if there, write inputs and outputs."""
     interpreter_class = importlib.import_module(_MODULES[package]).Interpreter
     interpreter = interpreter_class(model_path=model, num_threads=1)
     interpreter.allocate_tensors()
@@ -183,7 +178,6 @@ def _run_here(package: str, model: str, work: Path) -> None:
     if len(batches) != 1:
         raise ValueError("inputs hold different numbers of samples")
     outputs: dict[str, list[npt.NDArray[Any]]] = {}
-    steps = {}
     for index in range(batches.pop()):
         for d in details:
             size = int(d["shape"][0])
@@ -191,8 +185,6 @@ def _run_here(package: str, model: str, work: Path) -> None:
         interpreter.invoke()
         for d in interpreter.get_output_details():
             outputs.setdefault(d["name"], []).append(interpreter.get_tensor(d["index"]))
-            steps[d["name"]] = float(d["quantization"][0])
-    (work / "steps.json").write_text(json.dumps(steps), encoding="utf-8")
     save(
         work / "outputs.npz",
         {k: v[0] if len(v) == 1 else np.concatenate(v) for k, v in outputs.items()},

@@ -26,7 +26,7 @@ def i8(values: list[Any]) -> npt.NDArray[np.int8]:
 
 def expected(**outputs: npt.ArrayLike) -> Reference:
     arrays = {name: np.asarray(value) for name, value in outputs.items()}
-    return Reference(Path("x"), {}, arrays, {}, "test")
+    return Reference(Path("x"), {}, arrays, "test")
 
 
 def test_equal_outputs_agree_exactly() -> None:
