@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from edge.board import Board
@@ -22,23 +24,71 @@ if TYPE_CHECKING:  # a table of boards should not wait for SSH and scipy to be i
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "stop": "[red]stop[/]"}
 
 
+_running: list[Progress] = []
+"""The phase whose clock runs on the terminal: one or none."""
+
+
 def progress(line: str) -> None:
-    """One line on standard error, so that standard output stays clean for the result."""
-    sys.stderr.write(f"  {line}\n")
-    sys.stderr.flush()
+    """Begin a phase: a line on standard error, so that standard output has the result alone.
+
+    On a terminal a clock runs beside it until the next phase, or :func:`settle`.
+    """
+    settle()
+    if not sys.stderr.isatty():
+        sys.stderr.write(f"  {line}\n")
+        sys.stderr.flush()
+        return
+    clock = Progress(
+        SpinnerColumn(finished_text=" "),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+    )
+    clock.add_task(line, total=1)
+    clock.start()
+    _running.append(clock)
+
+
+def settle() -> None:
+    """End the phase that runs; before anything else is printed."""
+    while _running:
+        clock = _running.pop()
+        for task in clock.task_ids:
+            clock.update(task, completed=1)
+        clock.stop()
 
 
 def print_json(value: Any) -> None:
+    settle()
     sys.stdout.write(json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def print_table(table: Table) -> None:
+    settle()
     # A file or a pipe has no width; the usual 80 columns would cut numbers off.
     console = Console() if sys.stdout.isatty() else Console(width=200)
-    console.print(table)
+    if Console(width=1000).measure(table).maximum <= console.width:
+        console.print(table)
+    else:
+        _print_rows(console, table)
+
+
+def _print_rows(console: Console, table: Table) -> None:
+    """Row by row, a line a column: numbers cut off to fit a narrow terminal would be no numbers."""
+    if table.title:
+        console.print(table.title, soft_wrap=True)
+    headers = [str(column.header) for column in table.columns]
+    width = max(len(header) for header in headers)
+    for row in zip(*(column.cells for column in table.columns), strict=True):
+        console.print(f"\n[bold]{row[0]}[/]", soft_wrap=True)
+        for header, cell in zip(headers[1:], row[1:], strict=True):
+            if cell:
+                console.print(f"  {escape(header):{width}}  {cell}", soft_wrap=True)
+    console.print()
 
 
 def print_line(line: str) -> None:
+    settle()
     Console(soft_wrap=True, highlight=False, markup=False).print(line)
 
 

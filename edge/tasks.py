@@ -30,10 +30,14 @@ def _clear(body: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(body)
     def wrapped(*arguments: Any, **options: Any) -> None:
+        from edge import report
         from edge.errors import EdgeError
 
         try:
-            body(*arguments, **options)
+            try:
+                body(*arguments, **options)
+            finally:
+                report.settle()
         except Exit:
             raise
         except EdgeError as error:

@@ -47,7 +47,10 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     options = parser.parse_args()
     try:
-        _demo(options)
+        try:
+            _demo(options)
+        finally:
+            report.settle()
     except EdgeError as error:
         sys.stderr.write(f"edge: {error}\n")
         return error.exit_code
