@@ -109,7 +109,7 @@ def parse(text: str) -> Facts:
         return values.get(key, [""])[0]
 
     def number(key: str) -> int | None:
-        return int(one(key)) if one(key).isdigit() else None
+        return int(one(key)) if re.fullmatch("[0-9]{1,15}", one(key)) else None
 
     root = PurePosixPath(one("root"))
     if not root.is_absolute():
@@ -147,7 +147,7 @@ def _machine(header: str) -> str:
 def _glibc(text: str) -> tuple[int, int] | None:
     if "musl" in text:
         return None
-    found = re.search(r"(?:^glibc |GLIBC |GNU libc\) |version )(\d+)\.(\d+)", text)
+    found = re.search(r"(?:^glibc |GLIBC |GNU libc\) |version )([0-9]{1,4})\.([0-9]{1,4})", text)
     return (int(found[1]), int(found[2])) if found else None
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import tempfile
 import uuid
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,6 +19,9 @@ from edge.reference import Arrays
 from edge.session import Session
 
 INFER_TIMEOUT_S = 300.0
+
+_REPORTED = frozenset({"delegation", "cold_start", "peak_rss_bytes", "warnings"})
+"""What every report has, whatever its verb."""
 
 
 def infer(
@@ -52,8 +56,13 @@ def infer(
         )
         local = Path(temporary) / "out.npz"
         session.transport.get(folder / "out.npz", local)
-        with np.load(local, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}, report
+        try:
+            with np.load(local, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}, report
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise BoardError(
+                f"{session.transport.name} gave outputs that are no .npz ({error}): deploy again"
+            ) from None
 
 
 def call(session: Session, argv: Sequence[str | PurePosixPath], timeout_s: float) -> dict[str, Any]:
@@ -73,12 +82,14 @@ def call(session: Session, argv: Sequence[str | PurePosixPath], timeout_s: float
         message = (outcome.error_text.splitlines() or [""])[-1].removeprefix("edge-run: ")
         abi.check(outcome.exit_code, f"{session.transport.name}: {message}")
     try:
-        report: dict[str, Any] = json.loads(outcome.stdout)
-    except ValueError:
+        report = json.loads(outcome.stdout)
+    except (ValueError, RecursionError):
+        report = None
+    if not isinstance(report, dict) or not set(report) >= _REPORTED:
         raise BoardError(
-            f"edge-run {argv[1]} on {session.transport.name} printed no JSON: "
+            f"edge-run {argv[1]} on {session.transport.name} printed no report: "
             f"{outcome.text[:100]!r}; deploy again"
-        ) from None
+        )
     return report
 
 

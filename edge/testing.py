@@ -142,7 +142,7 @@ class FakeTransport:
         stdout: bytes = b"",
         stderr: bytes = b"",
         exit_code: int = 0,
-        raises: Exception | None = None,
+        raises: BaseException | None = None,
     ) -> FakeTransport:
         """What ``run`` answers to the commands that match."""
 

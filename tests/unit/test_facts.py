@@ -56,6 +56,11 @@ def test_spellings_of_the_c_library(text: str, version: tuple[int, int] | None) 
     assert facts.parse(GOOD.replace("glibc 2.36", text)).glibc == version
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, "²", "-1", "0x10", "1e9"])
+def test_a_number_that_is_none_is_unknown(number: str) -> None:
+    assert facts.parse(GOOD.replace("free_kib=1000", f"free_kib={number}")).free_bytes is None
+
+
 def test_a_virtual_machine_is_known_whatever_its_board_file_says() -> None:
     assert not facts.parse(GOOD + "hardware=raspberrypi,4-model-b brcm,bcm2711\n").emulated
     assert facts.parse(GOOD + "hardware=linux,dummy-virt\n").emulated
