@@ -77,6 +77,11 @@ def test_a_library_for_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         preflight.insist(found)
 
 
+def test_just_enough_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = dataclasses.replace(FACTS, glibc=(2, 30), free_bytes=(9 << 20) + (4 << 20))
+    preflight.insist(findings(monkeypatch, exact))
+
+
 def test_what_is_unknown_does_not_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     unknown = dataclasses.replace(
         FACTS, glibc=None, libc="", free_bytes=None, libraries=frozenset()
