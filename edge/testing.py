@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from types import TracebackType
 from typing import TypeVar
 
 from edge.errors import BoardError, UnreachableError
@@ -120,7 +119,7 @@ class FakeProcess:
             raise BoardError("the program is closed")
 
 
-class FakeTransport:
+class FakeTransport(Transport):
     """A board in memory: ``calls`` is what was asked of it, ``files`` is what was put there."""
 
     def __init__(self, name: str = "pi@fake") -> None:
@@ -213,17 +212,6 @@ class FakeTransport:
         self.closed = True
         for process in self.processes:
             process.close(0)
-
-    def __enter__(self) -> FakeTransport:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _note(self, call: Call) -> Call:
         self.calls.append(call)

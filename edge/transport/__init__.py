@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+Opened = TypeVar("Opened", bound="Transport")
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,15 @@ class Transport(Protocol):
 
     def close(self) -> None: ...
 
-    def __enter__(self) -> Transport: ...
+    # The two that are the same for all: a class that names this protocol as its base has them.
+
+    def __enter__(self: Opened) -> Opened:
+        return self
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None: ...
+    ) -> None:
+        self.close()

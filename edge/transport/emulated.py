@@ -5,14 +5,13 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from types import TracebackType
 
 from edge.transport import Outcome, Process, Transport
 from edge.transport.command import words
 from edge.transport.local import LocalTransport
 
 
-class EmulatedTransport:
+class EmulatedTransport(Transport):
     """Like :class:`LocalTransport`, but a program below ``root`` starts under the emulator.
 
     Below the device root are programs for the board; everything else (``sh``, ``mkdir``, ``cat``)
@@ -55,17 +54,6 @@ class EmulatedTransport:
 
     def close(self) -> None:
         self._local.close()
-
-    def __enter__(self) -> EmulatedTransport:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _emulated(self, command: tuple[str, ...]) -> tuple[str, ...]:
         program = PurePosixPath(posixpath.normpath(command[0]))

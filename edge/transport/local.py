@@ -27,7 +27,7 @@ _CHUNK = 1 << 16
 _NO_ENV: Mapping[str, str] = MappingProxyType({})
 
 
-class LocalTransport:
+class LocalTransport(Transport):
     """Run programs and copy files on this machine; ``env`` is added to the environment."""
 
     def __init__(self, name: str = "localhost", env: Mapping[str, str] = _NO_ENV) -> None:
@@ -104,17 +104,6 @@ class LocalTransport:
         for process in self._open:
             process.close(timeout_s=0)
         self._open = []
-
-    def __enter__(self) -> LocalTransport:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class LocalProcess:

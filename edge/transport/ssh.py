@@ -432,7 +432,7 @@ def _public_blob(path: Path) -> bytes:
 # --- the transport ------------------------------------------------------------------------------
 
 
-class SshTransport:
+class SshTransport(Transport):
     """One connection to a board; made by :func:`connect`. Not for several threads at once."""
 
     def __init__(
@@ -525,17 +525,6 @@ class SshTransport:
             process.close(timeout_s=0)
         self._open = []
         self._way.close()
-
-    def __enter__(self) -> SshTransport:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _exec(
         self,
