@@ -8,19 +8,13 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from edge import layout
+from edge import layout, toml
 from edge.errors import UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 VERIFIED = ("datasheet", "hardware", "emulated")
 EMULATIONS = ("user", "machine")
@@ -87,7 +81,7 @@ def load(name: str, *, host: str | None = None) -> Board:
             f"`invoke boards` lists them; to add one, write boards/{name}.toml"
         )
     path = known[name]
-    values = {"name": name, **_checked(path, read_toml(path), frozenset(_OWN_KEYS))}
+    values = {"name": name, **_checked(path, toml.read(path), frozenset(_OWN_KEYS))}
     values.update(_lab_entry(name))
     if host is not None:
         values["host"] = host
@@ -108,22 +102,11 @@ def lab_file() -> Path:
     return Path(os.environ.get("EDGE_LAB") or "lab.toml")
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """:raises UsageError: the file can't be read or is no TOML; the message has line and column."""
-    try:
-        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        return table
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no valid TOML: {error}") from None
-    except OSError as error:
-        raise UsageError(f"can't read {path}: {error.strerror}") from None
-
-
 def _lab_entry(name: str) -> dict[str, Any]:
     path = lab_file()
     if not path.exists():
         return {}
-    lab = read_toml(path)
+    lab = toml.read(path)
     _reject_unknown(path, lab, frozenset({"boards"}), "")
     boards = lab.get("boards", {})
     if not isinstance(boards, dict):

@@ -8,13 +8,11 @@ Two kinds of apt directories, and neither touches this machine's own state:
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 import time
@@ -24,13 +22,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from edge import layout
+from edge import artifact, layout, toml
 from edge.errors import HostError, UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 Progress = Callable[[str], None]
 """Receives one line a phase, and coarse updates of phases that last."""
@@ -184,7 +177,7 @@ class Package:
 
     def verify(self, path: Path) -> None:
         """:raises HostError: the file's digest is another one; the bad file is deleted."""
-        digest = _sha256(path)
+        digest = artifact.hash_file(path)
         if digest != self.sha256:
             path.unlink()
             raise HostError(
@@ -193,22 +186,14 @@ class Package:
             )
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def load_lock(path: Path) -> tuple[Package, ...]:
     """:raises UsageError: no such lock, or it does not hold what a lock holds."""
     try:
-        entries: list[dict[str, Any]] = tomllib.loads(path.read_text())["package"]
+        entries: list[dict[str, Any]] = toml.loads(path.read_text())["package"]
         return tuple(Package(**entry) for entry in entries)
     except FileNotFoundError:
         raise UsageError(f"no lock file {path}: `python -m edge.image lock` writes it") from None
-    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+    except (toml.TOMLDecodeError, KeyError, TypeError) as error:
         raise UsageError(f"{path.name} is not a lock file ({error}); write it anew") from error
 
 

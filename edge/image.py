@@ -26,14 +26,9 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge import debian, emulator, layout
+from edge import debian, emulator, layout, toml
 from edge.debian import Progress
 from edge.errors import EdgeError, HostError, UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 USER = "edge"
 """The account that boards are logged into; ``root`` has the same key."""
@@ -101,8 +96,8 @@ def load(name: str) -> Image:
 def parse(name: str, text: str) -> Image:
     where = f"images/{name}.toml"
     try:
-        values: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        values: dict[str, Any] = toml.loads(text)
+    except toml.TOMLDecodeError as error:
         raise UsageError(f"{where}: {error}") from error
     expected = {field.name: str(field.type) for field in fields(Image) if field.name != "name"}
     if unknown := sorted(set(values) - set(expected)):

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from edge import artifact, board, layout
+from edge import artifact, layout, toml
 from edge.artifact import Artifact
 from edge.errors import HostError, UsageError
 
@@ -61,7 +61,7 @@ def load(name: str) -> Runtime:
             f"or write runtimes/{name}.toml"
         )
     path = known[name]
-    table = board.read_toml(path)
+    table = toml.read(path)
     _require(path, table, {"description", "engine", "wheel"}, "")
     if table["engine"] not in ENGINES:
         raise UsageError(

@@ -12,8 +12,9 @@ PACKAGE = Path(__file__).parents[2] / "edge"
 # A module may import from floors above its own line only.
 FLOORS = (
     ("edge", "edge.errors"),
-    ("edge.layout",),
-    ("edge.artifact", "edge.abi", "edge.board", "edge.toolchain", "edge.debian"),
+    ("edge.layout", "edge.toml"),
+    ("edge.artifact", "edge.abi", "edge.board", "edge.toolchain"),
+    ("edge.debian",),
     ("edge.transport", "edge.runtime", "edge.emulator"),
     ("edge.transport.*", "edge.facts", "edge.build", "edge.image", "edge.samples", "edge.stats"),
     ("edge.store", "edge.machine", "edge.run", "edge.release", "edge.preflight"),
