@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import platform
@@ -47,8 +48,9 @@ def runner(
     return _build(chain, board.glibc, board.mcpu, progress)
 
 
+@functools.cache
 def host_library(progress: Callable[[str], None]) -> abi.Library:
-    """libedge for this machine, opened."""
+    """libedge for this machine, opened; built and opened once for each way of telling progress."""
     chain = toolchain.load("zig", platform.machine())
     return abi.Library(_build(chain, "2.28", "generic", progress).library)
 
@@ -63,7 +65,7 @@ def _build(chain: Toolchain, glibc: str, mcpu: str, progress: Callable[[str], No
         key.update(path.read_bytes())
     tree = layout.builds_dir() / f"{chain.name}-{chain.arch}-{key.hexdigest()[:12]}"
     what = f"edge-run for {chain.arch} with {chain.name} (glibc {glibc}, {mcpu})"
-    ninja = _tool("ninja")
+    ninja = tool("ninja")
     try:
         tree.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -72,7 +74,7 @@ def _build(chain: Toolchain, glibc: str, mcpu: str, progress: Callable[[str], No
         progress(f"configuring {what}")
         _call(
             [
-                *(_tool("cmake"), "-G", "Ninja", "-S", str(source), "-B", str(tree)),
+                *(tool("cmake"), "-G", "Ninja", "-S", str(source), "-B", str(tree)),
                 *("-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_MAKE_PROGRAM={ninja}", *arguments),
             ],
             what,
@@ -86,7 +88,7 @@ def _build(chain: Toolchain, glibc: str, mcpu: str, progress: Callable[[str], No
     return Build(binary, tree / "libedge.so", compiled)
 
 
-def _tool(name: str) -> str:
+def tool(name: str) -> str:
     """cmake and ninja come as wheels beside this Python; the system's own serve as well."""
     scripts = Path(sysconfig.get_path("scripts")) / name
     found = str(scripts) if scripts.exists() else shutil.which(name)
@@ -95,14 +97,18 @@ def _tool(name: str) -> str:
     return found
 
 
+def environment() -> dict[str, str]:
+    """This process's own; zig keeps what it compiled of its C library where all trees share it."""
+    variables = dict(os.environ)
+    variables.setdefault("ZIG_GLOBAL_CACHE_DIR", str(layout.builds_dir() / "zig"))
+    variables.setdefault("ZIG_LOCAL_CACHE_DIR", str(layout.builds_dir() / "zig-local"))
+    return variables
+
+
 def _call(command: list[str], what: str) -> str:
-    environment = dict(os.environ)
-    # zig keeps what it compiled of its own C library here, shared by all build trees.
-    environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(layout.builds_dir() / "zig"))
-    environment.setdefault("ZIG_LOCAL_CACHE_DIR", str(layout.builds_dir() / "zig-local"))
     try:
         result = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=environment
+            command, capture_output=True, text=True, check=False, env=environment()
         )
     except OSError as error:
         raise HostError(f"can't run {command[0]}: {error.strerror}") from None

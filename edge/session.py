@@ -17,8 +17,6 @@ from edge.transport import Transport, ssh
 from edge.transport.emulated import EmulatedTransport
 from edge.transport.ssh import SshTarget
 
-DEBIAN_ARCHITECTURES = {"aarch64": "arm64", "armv7l": "armhf"}
-
 
 @dataclass(frozen=True)
 class Session:
@@ -95,8 +93,9 @@ def _over_ssh(board: Board, target: SshTarget) -> Session:
 
 def _user_mode(board: Board, progress: Callable[[str], None]) -> Session:
     """Programs of the board under QEMU's user mode; shell and files are this machine's own."""
-    sysroot = image.sysroot(image.load(_image(board)), progress)
-    tool = emulator.user_emulator(DEBIAN_ARCHITECTURES[board.arch], progress)
+    described = image.load(_image(board))
+    sysroot = image.sysroot(described, progress)
+    tool = emulator.user_emulator(described.architecture, progress)
     root = layout.machines_dir() / board.name / "root"
     root.mkdir(parents=True, exist_ok=True)
     transport = EmulatedTransport(

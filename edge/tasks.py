@@ -23,6 +23,15 @@ _MODEL = "a .tflite file; may be given several times"
 _RUNTIME = "a runtime of edge/runtimes instead of the board's"
 _LIB = "a libtensorflowlite_c.so of your own instead of a runtime"
 _TOOLCHAIN = "a toolchain of toolchains/ instead of the board's"
+_TARGET = {
+    "board": _BOARD,
+    "host": _HOST,
+    "model": _MODEL,
+    "runtime": _RUNTIME,
+    "lib": _LIB,
+    "json": _JSON,
+}
+"""What deploying and measuring share."""
 
 
 def _clear(body: Callable[..., None]) -> Callable[..., None]:
@@ -155,14 +164,9 @@ def build(_: Any, board: str, toolchain: str | None = None, json: bool = False) 
 @task(
     iterable=["model"],
     help={
-        "board": _BOARD,
-        "host": _HOST,
-        "model": _MODEL,
-        "runtime": _RUNTIME,
-        "lib": _LIB,
+        **_TARGET,
         "toolchain": _TOOLCHAIN,
         "smoke": "before the switch, compare each model's output with this machine's",
-        "json": _JSON,
     },
 )
 @_clear
@@ -210,18 +214,13 @@ def deploy(
 @task(
     iterable=["model"],
     help={
-        "board": _BOARD,
-        "host": _HOST,
-        "model": _MODEL,
-        "runtime": _RUNTIME,
-        "lib": _LIB,
+        **_TARGET,
         "count": "samples to take (p99 with bounds on both sides needs 368)",
         "duration": "stop after this many seconds even with fewer samples; 0: no limit",
         "warmup": "invocations before the first sample",
         "iterations": "invocations per sample; 0: as many as the board's clock needs",
         "threads": "threads of the runtime",
         "xnnpack": "use the XNNPACK delegate",
-        "json": _JSON,
     },
 )
 @_clear

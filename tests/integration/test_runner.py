@@ -15,7 +15,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from elftools.elf.gnuversions import GNUVerNeedSection
 from elftools.elf.sections import SymbolTableSection
 
 from edge import abi, board, emulator, image, layout, reference, runtime
+from edge import build as firmware_build
 from examples.digits import dataset
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -55,27 +55,14 @@ NODES = {
 }
 
 
-def tool(name: str) -> str:
-    beside = Path(sysconfig.get_path("scripts")) / name
-    return str(beside) if beside.exists() else (shutil.which(name) or name)
-
-
-def zig_environment() -> dict[str, str]:
-    """The same caches as ``edge.build``: what zig compiled of its libc is there already."""
-    environment = dict(os.environ)
-    environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(layout.builds_dir() / "zig"))
-    environment.setdefault("ZIG_LOCAL_CACHE_DIR", str(layout.builds_dir() / "zig-local"))
-    return environment
-
-
 def build(source: Path, tree: Path, *arguments: str, target: str = "all") -> Path:
-    environment = zig_environment()
+    environment = firmware_build.environment()
     for command in (
         [
-            *(tool("cmake"), "-G", "Ninja", "-S", str(source), "-B", str(tree)),
-            *(f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}", *arguments),
+            *(firmware_build.tool("cmake"), "-G", "Ninja", "-S", str(source), "-B", str(tree)),
+            *(f"-DCMAKE_MAKE_PROGRAM={firmware_build.tool('ninja')}", *arguments),
         ],
-        [tool("cmake"), "--build", str(tree), "--target", target],
+        [firmware_build.tool("cmake"), "--build", str(tree), "--target", target],
     ):
         result = subprocess.run(
             command, capture_output=True, text=True, env=environment, check=False
@@ -232,7 +219,10 @@ def test_same_sources_give_the_same_bytes_anywhere(board_tree: Path, tmp_path: P
 def test_nothing_to_do_takes_no_time(board_tree: Path) -> None:
     start = time.monotonic()
     output = subprocess.run(
-        [tool("ninja"), "-C", str(board_tree)], capture_output=True, text=True, check=True
+        [firmware_build.tool("ninja"), "-C", str(board_tree)],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     assert "no work to do" in output
     assert time.monotonic() - start < 1
@@ -258,7 +248,7 @@ def test_unit_tests_are_clean_under_sanitizers() -> None:
 
 def run_ctest(tree: Path) -> None:
     result = subprocess.run(
-        [tool("ctest"), "--test-dir", str(tree), "--output-on-failure"],
+        [firmware_build.tool("ctest"), "--test-dir", str(tree), "--output-on-failure"],
         capture_output=True,
         text=True,
         check=False,
@@ -593,7 +583,7 @@ def test_the_runtime_counts_the_same_nodes(board_runner: Runner, name: str, tmp_
         ],
         check=True,
         capture_output=True,
-        env=zig_environment(),
+        env=firmware_build.environment(),
     )
     report = board_runner.report(
         "infer", *board_runner.model(MODELS / f"{name}.tflite", library=around)
