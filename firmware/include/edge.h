@@ -29,7 +29,7 @@ extern "C" {
 /* edge:abi begin */
 
 enum edge_limits {
-  EDGE_ABI_VERSION = 1,
+  EDGE_ABI_VERSION = 2,
   EDGE_MAX_RANK = 8,
   EDGE_COLD_STEPS = 5 /* of edge_cold_step */
 };
@@ -52,6 +52,12 @@ enum edge_status {
   EDGE_CORRUPT = 13,    /* content does not have the promised sha256 */
   EDGE_RUNTIME = 14,    /* the runtime library reported a failure while running */
   EDGE_INTERRUPTED = 15 /* SIGINT, SIGTERM or a lost connection */
+};
+
+/* The APIs that edge speaks to a runtime library. */
+enum edge_engine {
+  EDGE_ENGINE_TFLITE = 0, /* the TfLite C API */
+  EDGE_ENGINE_LITERT = 1  /* LiteRT's CompiledModel */
 };
 
 /* Tensor element types: the numbers are TFLite's own. */
@@ -83,7 +89,15 @@ enum edge_cold_step {
   EDGE_COLD_MODEL = 1,    /* load the model */
   EDGE_COLD_CREATE = 2,   /* create the interpreter, delegates included */
   EDGE_COLD_ALLOCATE = 3, /* allocate tensors */
-  EDGE_COLD_INVOKE = 4    /* the first invoke */
+  EDGE_COLD_INVOKE = 4    /* the first invoke; 0 before there was one */
+};
+
+/* The parts of one call of a model, from the caller's arrays to the caller's arrays. */
+enum edge_phase {
+  EDGE_PHASE_COPY_IN = 0,
+  EDGE_PHASE_INVOKE = 1,
+  EDGE_PHASE_COPY_OUT = 2,
+  EDGE_PHASE_CALL = 3 /* all three */
 };
 
 /* One measurement: `iterations` invocations in a row, from start_ns for elapsed_ns. 24 bytes. */
@@ -130,11 +144,28 @@ typedef struct edge_abi_layout {
   uint32_t header_count;
 } edge_abi_layout;
 
+/* A shape for an input whose dimensions the model leaves open, or that is to have others. */
+typedef struct edge_shape {
+  const char *name; /* of the input */
+  int32_t rank;
+  int32_t dims[8];
+} edge_shape;
+
 typedef struct edge_options {
   const char *library_path; /* the runtime library */
   const char *model_path;
-  int32_t threads;     /* at least 1 */
-  int32_t use_xnnpack; /* 0: built-in kernels only; 1: XNNPACK, if the library has it */
+  int32_t engine;        /* edge_engine */
+  int32_t threads;       /* at least 1 */
+  int32_t use_xnnpack;   /* 0: built-in kernels only; 1: XNNPACK, if the library has it */
+  int32_t batch;         /* first axis of every input that has no shape below; 0: as in the model */
+  const char *signature; /* its key: inputs and outputs have the signature's names; NULL: the
+                            primary subgraph, by the names of its tensors */
+  const edge_shape *shapes;
+  const char *delegate_path;        /* an external delegate's library; NULL: none */
+  const char *const *delegate_keys; /* its options, delegate_option_count of each */
+  const char *const *delegate_values;
+  int32_t shape_count;
+  int32_t delegate_option_count;
 } edge_options;
 
 typedef struct edge_cold_start {
@@ -142,7 +173,13 @@ typedef struct edge_cold_start {
   uint64_t rss_bytes[5];  /* resident memory after each step */
 } edge_cold_start;
 
-/* What a delegate took, summed over all subgraphs. */
+/* A node of the model, as the .tflite file numbers its operators. */
+typedef struct edge_node {
+  int32_t subgraph;
+  int32_t node;
+} edge_node;
+
+/* What delegates took, summed over all subgraphs. */
 typedef struct edge_delegation {
   int32_t applied;         /* 1: a delegate was created and asked */
   int32_t nodes_total;     /* nodes before delegation */
@@ -161,6 +198,9 @@ typedef struct edge_tensor {
 } edge_tensor;
 
 typedef struct edge_model edge_model;
+
+/* An interpreter that another language built, called from C. */
+typedef struct edge_native edge_native;
 
 /* How to measure. */
 typedef struct edge_plan {
@@ -188,6 +228,7 @@ uint64_t edge_clock_ns(void);
 /* Reads as much of a .tflite as its offsets need to be trusted; else EDGE_BAD_MODEL. */
 int32_t edge_model_check(const char *model_path);
 
+/* Runs nothing: the first invoke is the caller's, so that it leaves no state of ours behind. */
 int32_t edge_model_open(const edge_options *options, edge_model **model);
 void edge_model_close(edge_model *model);
 int32_t edge_model_input_count(const edge_model *model);
@@ -204,12 +245,38 @@ void edge_model_delegation(const edge_model *model, edge_delegation *delegation)
 
 /* Creates the file with room for `capacity` samples and touches every page of it. */
 int32_t edge_recorder_open(const char *path, uint64_t capacity, edge_recorder **recorder);
+/* For callers that read the clock themselves; EDGE_NO_SPACE if the recording is full. */
+int32_t edge_recorder_append(edge_recorder *recorder, uint64_t start_ns, uint64_t elapsed_ns,
+                             uint32_t iterations);
 /* Cuts the file to what was recorded. */
 int32_t edge_recorder_close(edge_recorder *recorder);
 /* Warms up, then records: between two readings of the clock there is nothing but the invocations.
  * SIGINT, SIGTERM and SIGHUP end it early with EDGE_INTERRUPTED; what was recorded stays. */
 int32_t edge_measure(edge_recorder *recorder, const edge_plan *plan, edge_invoke_fn invoke,
                      void *context);
+
+/* `invoke` is the runtime's own method, `interpreter` its object; both must outlive the handle.
+ * Functions below take plain addresses and numbers only, so that any language can call them. */
+int32_t edge_native_open(edge_invoke_fn invoke, void *interpreter, edge_native **native);
+void edge_native_close(edge_native *native);
+/* What copying in and copying out mean: memory of tensors, and arrays of the caller's. */
+int32_t edge_native_add_input(edge_native *native, void *tensor, const void *array,
+                              uint64_t size_bytes);
+int32_t edge_native_add_output(edge_native *native, void *array, const void *tensor,
+                               uint64_t size_bytes);
+/* One edge_phase, once. */
+int32_t edge_native_run(edge_native *native, int32_t phase);
+/* One edge_phase, recorded as edge_measure records; may be called again for the next round. */
+int32_t edge_native_measure(edge_native *native, int32_t phase, edge_recorder *recorder,
+                            uint64_t warmup, uint64_t samples, uint32_t iterations);
+
+/* The plug-in interface of external delegates, for a delegate that takes no node and only watches
+ * which ones the delegates after it take. One at a time, for the interpreter it is given to. */
+void *tflite_plugin_create_delegate(char **keys, char **values, size_t count,
+                                    void (*report_error)(const char *));
+void tflite_plugin_destroy_delegate(void *delegate);
+/* What was taken by now; at most `capacity` of the nodes are written, all are counted. */
+int32_t edge_observed(edge_delegation *delegation, edge_node *nodes, int32_t capacity);
 
 int32_t edge_recording_map(const char *path, edge_recording *recording);
 void edge_recording_unmap(edge_recording *recording);

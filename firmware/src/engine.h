@@ -22,11 +22,14 @@ class Engine {
   virtual Status output(int32_t index, edge_tensor *tensor) const = 0;
   virtual Status set_input(int32_t index, const void *data, uint64_t size_bytes) = 0;
   virtual Status get_output(int32_t index, void *data, uint64_t size_bytes) = 0;
-  // On the measured path: no allocation, no system call of its own.
+  // On the measured path: no allocation, no system call of its own. The first call is timed, and
+  // its noise captured, by the model that owns the engine.
   virtual int32_t invoke() = 0;
 
   edge_cold_start cold_start{};
   edge_delegation delegation{};
+  bool nodes_known = false;      // `nodes` says which ones were delegated, not only how many
+  std::vector<edge_node> nodes;  // that a delegate took
   std::string runtime_version;
   std::string runtime_log;  // what the library printed while the model was opened
   std::vector<std::string> warnings;

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "edge"
 # A module may import from floors above its own line only.
 FLOORS = (
     ("edge", "edge.errors"),
-    ("edge.layout", "edge.toml"),
+    ("edge.layout", "edge.toml", "edge.options"),
     ("edge.artifact", "edge.abi", "edge.board", "edge.toolchain"),
     ("edge.debian",),
     ("edge.transport", "edge.runtime", "edge.emulator"),
