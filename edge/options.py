@@ -116,5 +116,5 @@ def delegate(text: str) -> Delegate:
     try:
         settings = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError:
-        raise UsageError(f"--delegate {text}: after '?' come key=value pairs, joined by &") from None
+        raise UsageError(f"--delegate {text}: after '?' come key=value pairs with &") from None
     return Delegate(path, on_board, tuple(settings))
