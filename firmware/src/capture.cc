@@ -15,10 +15,26 @@ namespace {
 // For the crash handler, which may call nothing but read and write.
 std::atomic<int> kept_fd{-1};
 std::atomic<int> original_fd{-1};
+std::atomic<const char *> current_call{nullptr};
 
 void say(int fd, const char *text) {
   const ssize_t ignored = write(fd, text, strlen(text));
   (void)ignored;
+}
+
+const char *name_of(int number) {
+  switch (number) {
+    case SIGILL:
+      return "SIGILL";
+    case SIGABRT:
+      return "SIGABRT";
+    case SIGBUS:
+      return "SIGBUS";
+    case SIGFPE:
+      return "SIGFPE";
+    default:
+      return "SIGSEGV";
+  }
 }
 
 void on_crash(int number) {
@@ -32,23 +48,21 @@ void on_crash(int number) {
       (void)ignored;
     }
   }
-  switch (number) {
-    case SIGILL:
-      say(out,
-          "edge-run: crashed by SIGILL: the runtime used an instruction that this CPU lacks; "
-          "choose a runtime built for it\n");
-      break;
-    case SIGABRT:
-      say(out, "edge-run: ended by SIGABRT: the runtime gave up\n");
-      break;
-    case SIGBUS:
-      say(out, "edge-run: crashed by SIGBUS: a file shrank or the memory disk is full\n");
-      break;
-    case SIGFPE:
-      say(out, "edge-run: crashed by SIGFPE\n");
-      break;
-    default:
-      say(out, "edge-run: crashed by SIGSEGV: the runtime can't cope with this model or library\n");
+  const char *call = current_call.load();
+  if (call == nullptr) {
+    say(out, "edge-run: crashed by ");
+    say(out, name_of(number));
+    say(out, " outside of the runtime: a defect in edge, report it\n");
+  } else {
+    say(out, "edge-run: the runtime crashed by ");
+    say(out, name_of(number));
+    say(out, " while ");
+    say(out, call);
+    say(out, number == SIGILL   ? ": it used an instruction that this CPU lacks; choose one built "
+                                  "for it\n"
+             : number == SIGBUS ? ": a file shrank or the memory disk is full\n"
+                                : ": it can't cope with this model, input or delegate; try another "
+                                  "runtime\n");
   }
   // The handler was for one time: now the signal does what it does.
   raise(number);
@@ -87,6 +101,12 @@ std::string StderrCapture::finish() {
   memory_ = Descriptor();
   original_ = Descriptor();
   return text;
+}
+
+RuntimeCall::RuntimeCall(const char *what) : before_(current_call.exchange(what)) {}
+
+RuntimeCall::~RuntimeCall() {
+  current_call = before_;
 }
 
 void explain_crashes() {

@@ -24,8 +24,21 @@ class StderrCapture {
   Descriptor original_;
 };
 
-// For programs, not libraries: on a crash, say in one line which signal it was, and what the
-// runtime had printed that was still being kept. The process then ends by that signal.
+// Says for as long as it lives what a runtime library is doing, should it crash; they nest.
+class RuntimeCall {
+ public:
+  explicit RuntimeCall(const char *what);
+  ~RuntimeCall();
+  RuntimeCall(const RuntimeCall &) = delete;
+  RuntimeCall &operator=(const RuntimeCall &) = delete;
+
+ private:
+  const char *before_;
+};
+
+// For programs, not libraries: on a crash, say in one line which signal it was and in which call
+// of the runtime, after what that had printed and was still being kept. The process then ends by
+// that signal.
 void explain_crashes();
 
 }  // namespace edge

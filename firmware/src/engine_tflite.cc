@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <new>
 #include <string>
+#include <utility>
 
 #include "capture.h"
 #include "clock.h"
+#include "explain.h"
 #include "library.h"
 #include "process.h"
 #include "tflite_c.h"
@@ -113,14 +115,12 @@ class TfliteEngine final : public Engine {
   }
 
   Status open(const edge_options &options) {
+    path_ = options.model_path;
     StderrCapture capture;
     const Status status = open_steps(options);
     runtime_log = capture.finish();
-    if (status.ok()) {
-      reported_.clear();
-      return status;
-    }
-    return explain(status, options);
+    const std::string said = std::exchange(reported_, {}) + runtime_log;
+    return status.ok() ? status : explain(status, said, options.model_path);
   }
 
   int32_t input_count() const override { return api_.input_count(interpreter_); }
@@ -154,10 +154,8 @@ class TfliteEngine final : public Engine {
 
   int32_t invoke() override {
     if (__builtin_expect(api_.invoke(interpreter_) == 0, 1)) return EDGE_OK;
-    const Status status = fail(EDGE_RUNTIME, "the runtime failed to invoke the model%s%s",
-                               reported_.empty() ? "" : ": ", reported_.c_str());
-    reported_.clear();
-    return status.code();
+    const Status status = fail(EDGE_RUNTIME, "the runtime failed to invoke the model");
+    return explain(status, std::exchange(reported_, {}), path_.c_str()).code();
   }
 
  private:
@@ -187,15 +185,7 @@ class TfliteEngine final : public Engine {
                  : fail(EDGE_BAD_MODEL, "the runtime can't load %s", options.model_path);
     }));
     EDGE_TRY(create(options));
-    EDGE_TRY(zero_inputs());
-    EDGE_TRY(step(EDGE_COLD_INVOKE, [&] {
-      return api_.invoke(interpreter_) == 0
-                 ? Status()
-                 : fail(EDGE_RUNTIME, "the runtime failed to invoke %s", options.model_path);
-    }));
-    // The first invoke was ours, not the caller's: it leaves no state behind.
-    if (api_.reset_variables != nullptr) api_.reset_variables(interpreter_);
-    return Status();
+    return zero_inputs();
   }
 
   Status create(const edge_options &options) {
@@ -279,65 +269,17 @@ class TfliteEngine final : public Engine {
     return Status();
   }
 
-  // What the runtime says when something fails; all of it belongs to the one message.
+  // What the runtime says when something fails, a line each; all of it belongs to one message.
   static void report(void *user_data, const char *format, va_list arguments) {
     char text[512];
     vsnprintf(text, sizeof text, format, arguments);
     std::string *reported = &static_cast<TfliteEngine *>(user_data)->reported_;
     if (reported->size() > 4096) return;
-    if (!reported->empty()) *reported += "; ";
+    for (char *c = text; *c != '\0'; ++c) {
+      if (*c == '\n') *c = ' ';
+    }
     *reported += text;
-  }
-
-  // Adds the runtime's own words to a failure, and finds out which kind it was.
-  Status explain(Status status, const edge_options &options) {
-    const std::string what = last_error();
-    std::string said = reported_;
-    for (size_t begin = 0; begin < runtime_log.size();) {
-      size_t end = runtime_log.find('\n', begin);
-      if (end == std::string::npos) end = runtime_log.size();
-      const std::string line = runtime_log.substr(begin, end - begin);
-      begin = end + 1;
-      if (line.compare(0, 5, "INFO:") == 0 || said.find(line) != std::string::npos) continue;
-      if (!said.empty()) said += "; ";
-      said += line;
-    }
-    const std::string op = unresolved_op(said);
-    if (!op.empty()) {
-      return fail(
-          EDGE_UNSUPPORTED_OP,
-          "%s lacks the operator %s of %s: convert the model with operators that it has, or "
-          "choose another runtime",
-          options.library_path, op.c_str(), options.model_path);
-    }
-    if (said.empty()) return status;
-    return fail(static_cast<edge_status>(status.code()), "%s: %s", what.c_str(), said.c_str());
-  }
-
-  // The operator that the runtime says it doesn't have; empty if it says nothing like that.
-  static std::string unresolved_op(const std::string &said) {
-    struct Phrase {
-      const char *before;
-      const char *after;
-    };
-    for (const Phrase phrase : {Phrase{"unresolved custom op: ", "."},
-                                Phrase{"Didn't find op for builtin opcode '", ". "},
-                                Phrase{"Regular TensorFlow ops are not supported", " ("}}) {
-      size_t begin = said.find(phrase.before);
-      if (begin == std::string::npos) continue;
-      begin += strlen(phrase.before);
-      if (phrase.after[1] == '(') {
-        // "... Node number 3 (FlexErf) failed to prepare"
-        begin = said.find(phrase.after, begin);
-        if (begin == std::string::npos) return "of TensorFlow (Flex)";
-        begin += 2;
-        return said.substr(begin, said.find(')', begin) - begin);
-      }
-      std::string op = said.substr(begin, said.find(phrase.after, begin) - begin);
-      op.erase(std::remove(op.begin(), op.end(), '\''), op.end());
-      return op;
-    }
-    return "";
+    *reported += '\n';
   }
 
   Library library_;
@@ -346,6 +288,7 @@ class TfliteEngine final : public Engine {
   tflite::Options *options_ = nullptr;
   tflite::Delegate *delegate_ = nullptr;
   tflite::Interpreter *interpreter_ = nullptr;
+  std::string path_;
   std::string reported_;
 };
 

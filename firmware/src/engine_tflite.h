@@ -6,7 +6,7 @@
 
 namespace edge {
 
-// Opens library and model and invokes once, on zeros. The model has been checked.
+// Opens library and model and allocates, inputs zeroed. The model has been checked.
 Status open_tflite(const edge_options &options, std::unique_ptr<Engine> *engine);
 
 }  // namespace edge

@@ -2,24 +2,75 @@
 
 #include <new>
 
+#include "capture.h"
+#include "clock.h"
+#include "engine_litert.h"
 #include "engine_tflite.h"
+#include "explain.h"
 #include "model_check.h"
+#include "process.h"
 
 namespace edge {
 namespace {
+
+Status check_shape(const edge_shape &shape) {
+  if (shape.name == nullptr) return fail(EDGE_USAGE, "a shape needs the name of its input");
+  if (shape.rank < 0 || shape.rank > EDGE_MAX_RANK) {
+    return fail(EDGE_USAGE, "the shape for '%s' has %d axes; edge knows up to %d", shape.name,
+                shape.rank, EDGE_MAX_RANK);
+  }
+  for (int32_t i = 0; i < shape.rank; ++i) {
+    if (shape.dims[i] < 1) {
+      return fail(EDGE_USAGE, "the shape for '%s' has an axis of %d: every axis is 1 or more",
+                  shape.name, shape.dims[i]);
+    }
+  }
+  return Status();
+}
+
+Status open_engine(const edge_options &options, std::unique_ptr<Engine> *engine) {
+  const RuntimeCall call("opening the model");
+  switch (options.engine) {
+    case EDGE_ENGINE_TFLITE:
+      return open_tflite(options, engine);
+    case EDGE_ENGINE_LITERT:
+      return open_litert(options, engine);
+    default:
+      return fail(EDGE_USAGE, "there is no engine %d", options.engine);
+  }
+}
 
 Status open_model(const edge_options *options, edge_model **result) {
   if (options->library_path == nullptr || options->model_path == nullptr) {
     return fail(EDGE_USAGE, "opening a model takes a library and a model");
   }
   if (options->threads < 1) return fail(EDGE_USAGE, "a model runs on 1 thread or more");
+  if (options->batch < 0) return fail(EDGE_USAGE, "a batch has 1 sample or more");
+  for (int32_t i = 0; i < options->shape_count; ++i) EDGE_TRY(check_shape(options->shapes[i]));
   // First, because runtimes read beyond the end of a cut file.
   EDGE_TRY(check_model_file(options->model_path));
   std::unique_ptr<edge_model> model(new (std::nothrow) edge_model);
   if (!model) return fail(EDGE_NO_MEMORY, "no memory for a model");
-  EDGE_TRY(open_tflite(*options, &model->engine));
+  model->path = options->model_path;
+  EDGE_TRY(open_engine(*options, &model->engine));
   *result = model.release();
   return Status();
+}
+
+// Runtimes prepare much on their first run, and print while they do.
+int32_t first_invoke(edge_model *model) {
+  Engine &engine = *model->engine;
+  const RuntimeCall call("invoking the model for the first time");
+  StderrCapture capture;
+  const uint64_t begin = clock_ns();
+  const Status status(engine.invoke());
+  engine.cold_start.elapsed_ns[EDGE_COLD_INVOKE] = clock_ns() - begin;
+  engine.cold_start.rss_bytes[EDGE_COLD_INVOKE] = resident_bytes();
+  const std::string said = capture.finish();
+  engine.runtime_log += said;
+  if (!status.ok()) return explain(status, said, model->path.c_str()).code();
+  model->invoked = true;
+  return EDGE_OK;
 }
 
 Status check_index(const char *what, int32_t index, int32_t count) {
@@ -77,6 +128,7 @@ int32_t edge_model_get_output(edge_model *model, int32_t index, void *data, uint
 }
 
 int32_t edge_model_invoke(edge_model *model) {
+  if (__builtin_expect(!model->invoked, 0)) return edge::first_invoke(model);
   return model->engine->invoke();
 }
 

@@ -3,11 +3,14 @@
 #define EDGE_MODEL_H
 
 #include <memory>
+#include <string>
 
 #include "engine.h"
 
 struct edge_model {
   std::unique_ptr<edge::Engine> engine;
+  std::string path;  // for messages
+  bool invoked = false;
 };
 
 namespace edge {

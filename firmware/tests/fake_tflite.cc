@@ -176,6 +176,9 @@ FAKE_API Result TfLiteInterpreterInvoke(Interpreter *interpreter) {
     tell(interpreter->reporter, interpreter->user_data, "gather index out of bounds");
     return 1;
   }
+  if (wanted("chatter") && interpreter->invocations == 0) {
+    fputs("INFO: the first invoke takes long\n", stderr);
+  }
   ++interpreter->invocations;
   for (int i = 0; i < 4; ++i) {
     float value;

@@ -52,8 +52,9 @@ TEST(engine, runs_a_model) {
 
   const float in[4] = {1, 2, 3, 4};
   float out[4] = {};
-  CHECK(edge_model_get_output(model, 0, out, sizeof out) == EDGE_OK);
-  CHECK(out[0] == 0 && out[3] == 0);  // the first invoke was on zeros
+  edge_cold_start cold;
+  edge_model_cold_start(model, &cold);
+  CHECK(cold.elapsed_ns[EDGE_COLD_INVOKE] == 0);  // opening runs nothing
   CHECK(edge_model_set_input(model, 0, in, sizeof in) == EDGE_OK);
   CHECK(edge_model_invoke(model) == EDGE_OK);
   CHECK(edge_model_get_output(model, 0, out, sizeof out) == EDGE_OK);
@@ -65,7 +66,6 @@ TEST(engine, runs_a_model) {
   CHECK(test::says("there is no output 2"));
   CHECK(edge_model_input(model, -1, &tensor) == EDGE_BAD_INPUT);
 
-  edge_cold_start cold;
   edge_model_cold_start(model, &cold);
   for (int i = 0; i < EDGE_COLD_STEPS; ++i) CHECK(cold.elapsed_ns[i] > 0 && cold.rss_bytes[i] > 0);
 }
@@ -116,8 +116,10 @@ TEST(engine, failures_have_code_and_cause) {
   };
   for (const auto &each : cases) {
     Setting setting(each.words);
-    CHECK_FAILS(setting.open(), each.code, each.part);
-    CHECK(!setting.handle);
+    const Status opened = setting.open();
+    if (opened.ok()) CHECK(edge_model_invoke(setting.handle.get()) == each.code);
+    CHECK(opened.ok() || (opened.code() == each.code && !setting.handle));
+    CHECK(test::says(each.part));
     CHECK(strchr(last_error(), '\n') == nullptr);
   }
 }
@@ -125,8 +127,7 @@ TEST(engine, failures_have_code_and_cause) {
 TEST(engine, later_failure_says_why) {
   Setting setting("later_fails");
   CHECK(setting.open().ok());
-  CHECK(edge_model_invoke(setting.handle.get()) == EDGE_OK);
-  CHECK(edge_model_invoke(setting.handle.get()) == EDGE_OK);
+  for (int i = 0; i < 3; ++i) CHECK(edge_model_invoke(setting.handle.get()) == EDGE_OK);
   CHECK(edge_model_invoke(setting.handle.get()) == EDGE_RUNTIME);
   CHECK(test::says("gather index out of bounds"));
 }
@@ -135,6 +136,10 @@ TEST(engine, keeps_the_chatter) {
   Setting setting("chatter");
   CHECK(setting.open().ok());
   CHECK(setting.handle->engine->runtime_log == "INFO: a line nobody asked for\n");
+  CHECK(edge_model_invoke(setting.handle.get()) == EDGE_OK);
+  CHECK(edge_model_invoke(setting.handle.get()) == EDGE_OK);
+  CHECK(setting.handle->engine->runtime_log ==
+        "INFO: a line nobody asked for\nINFO: the first invoke takes long\n");
 }
 
 TEST(engine, bad_libraries_say_why) {
