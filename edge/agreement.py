@@ -31,7 +31,7 @@ def compare(model: str, got: Arrays, expected: Reference) -> Agreement:
     """Compare outputs.
 
     Allowed is one part in fifty of the reference's largest value for real outputs, four steps for
-    quantized ones: kernels for different processors round differently, above all where weights are
+    8 and 16 bits, which are quantized, and nothing for wider integers and truth values: kernels for different processors round differently, above all where weights are
     quantized and activations are not, but a wrong model or a broken kernel is far outside.
 
     :raises BoardError: an output is missing or has another shape.
@@ -51,10 +51,19 @@ def compare(model: str, got: Arrays, expected: Reference) -> Agreement:
             # NaN or infinity on one side only is a difference that no bound allows.
             difference = np.where(same, 0.0, np.nan_to_num(np.abs(a - b), nan=np.inf))
         worst = float(np.max(difference))
-        if want.dtype.kind in "iu":
+        if want.dtype.kind == "b" or (want.dtype.kind in "iu" and want.dtype.itemsize > 2):
+            allowed = 0.0
+        elif want.dtype.kind in "iu":
             allowed = 4.0
         else:
             allowed = 0.02 * max(float(np.max(np.abs(b), where=np.isfinite(b), initial=0.0)), 1e-6)
-        if worst / allowed >= largest / bound or bound == np.inf:
+        if _excess(worst, allowed) >= _excess(largest, bound):
             largest, bound = worst, allowed
     return Agreement(model, largest, float(bound))
+
+
+def _excess(difference: float, bound: float) -> float:
+    """How far off, as a part of what is allowed."""
+    if bound == 0:
+        return np.inf if difference else 0.0
+    return difference / bound

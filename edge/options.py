@@ -76,6 +76,10 @@ class Options:
         return flags
 
 
+DEFAULT = Options()
+"""The model as its file is, on one thread."""
+
+
 def shapes(texts: Iterable[str]) -> tuple[tuple[str, Shape], ...]:
     """``input=1x224x224x3`` -> name and shape; the name ends at the last ``=``.
 

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import importlib
 import importlib.metadata
+import json
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ import numpy.typing as npt
 
 from edge import artifact, layout
 from edge.errors import HostError, UsageError
+from edge.options import DEFAULT, Options
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -66,36 +68,40 @@ def interpreters() -> dict[str, str]:
     return found
 
 
-def compute(model: Path, inputs: Arrays | None = None) -> Reference:
+def compute(model: Path, inputs: Arrays | None = None, options: Options = DEFAULT) -> Reference:
     """Run ``model`` on this machine, or take the cached result of the same question.
 
     An interpreter that can't run the model (tflite-runtime is too old for the newest operators) is
     passed over for the next.
 
-    :param inputs: by tensor name, shape ``[n, ...rest]`` where the model takes
-        ``[batch, ...rest]``; each is cut into batches. None: one batch of seeded random data in
-        each tensor's range.
+    :param inputs: by name, shape ``[n, ...rest]`` where the model takes ``[batch, ...rest]``; each
+        is cut into batches. None: one batch of seeded random data in each tensor's range.
+    :param options: of these the signature, the shapes and the batch count; names of inputs and
+        outputs are the signature's if there is one, else the tensors'.
     :raises UsageError: the model loads in no interpreter here, or the inputs do not fit it.
     :raises HostError: no interpreter, or it crashed.
     """
+    question = json.dumps([options.signature, options.shapes, options.batch])
     refusals = []
     for package, version in interpreters().items():
         try:
-            return _compute_with(package, version, model, inputs)
+            return _compute_with(package, version, model, inputs, question)
         except UsageError as error:
             refusals.append(str(error))
     raise UsageError(f"{model} does not run on this machine: {'; '.join(refusals)}")
 
 
-def _compute_with(package: str, version: str, model: Path, inputs: Arrays | None) -> Reference:
+def _compute_with(
+    package: str, version: str, model: Path, inputs: Arrays | None, question: str
+) -> Reference:
     name = f"{package} {version}"
-    key = hashlib.sha256(f"{artifact.hash_file(model)} {name} {_SEED}".encode())
+    key = hashlib.sha256(f"{artifact.hash_file(model)} {name} {_SEED} {question}".encode())
     for tensor, array in sorted((inputs or {}).items()):
         key.update(f"{tensor} {array.dtype} {array.shape}".encode())
         key.update(np.ascontiguousarray(array).tobytes())
     folder = layout.cache_dir() / "references" / key.hexdigest()[:32]
     if not (folder / "outputs.npz").exists():
-        _compute_into(folder, package, model, inputs)
+        _compute_into(folder, package, model, inputs, question)
     return Reference(
         folder / "inputs.npz",
         _load(folder / "inputs.npz"),
@@ -109,14 +115,16 @@ def _load(path: Path) -> Arrays:
         return {name: archive[name] for name in archive.files}
 
 
-def _compute_into(folder: Path, package: str, model: Path, inputs: Arrays | None) -> None:
+def _compute_into(
+    folder: Path, package: str, model: Path, inputs: Arrays | None, question: str
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         work = Path(temporary)
         if inputs is not None:
             save(work / "inputs.npz", inputs)
         result = subprocess.run(
-            [sys.executable, "-m", "edge.reference", package, str(model), str(work)],
+            [sys.executable, "-m", "edge.reference", package, str(model), str(work), question],
             capture_output=True,
             text=True,
             check=False,
@@ -158,41 +166,105 @@ def random_input(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[An
     raise UsageError(f"can't make up data of type {kind}")
 
 
-def _run_here(package: str, model: str, work: Path) -> None:
+def _run_here(package: str, model: str, work: Path, question: str) -> None:
     """The child's whole work: read inputs.npz if there, write inputs and outputs."""
-    interpreter_class = importlib.import_module(_MODULES[package]).Interpreter
-    interpreter = interpreter_class(model_path=model, num_threads=1)
-    interpreter.allocate_tensors()
-    details = interpreter.get_input_details()
+    signature, shapes, batch = json.loads(question)
+    interpreter = importlib.import_module(_MODULES[package]).Interpreter(
+        model_path=model, num_threads=1
+    )
+    call = _Tensors(interpreter) if signature is None else _Signature(interpreter, signature)
+    _resize(call, dict(shapes), batch)
+    details = call.inputs()
     source = work / "inputs.npz"
     if source.exists():
         inputs = _load(source)
     else:
-        inputs = {d["name"]: random_input(tuple(d["shape"]), d["dtype"]) for d in details}
+        inputs = {n: random_input(tuple(d["shape"]), d["dtype"]) for n, d in details.items()}
         save(source, inputs)
-    missing = sorted({d["name"] for d in details} ^ set(inputs))
-    if missing:
-        names = ", ".join(d["name"] for d in details)
-        raise ValueError(f"inputs are named {names}; {missing[0]!r} is missing or unknown")
-    batches = {len(inputs[d["name"]]) // max(1, int(d["shape"][0])) for d in details}
-    if len(batches) != 1:
+    if missing := sorted(set(details) ^ set(inputs)):
+        raise ValueError(
+            f"inputs are named {', '.join(details)}; {missing[0]!r} is missing or unknown"
+        )
+    sizes = {name: int(d["shape"][0]) if len(d["shape"]) else 0 for name, d in details.items()}
+    runs = {len(inputs[name]) // size if size else 1 for name, size in sizes.items()} or {1}
+    if len(runs) != 1:
         raise ValueError("inputs hold different numbers of samples")
     outputs: dict[str, list[npt.NDArray[Any]]] = {}
-    for index in range(batches.pop()):
-        for d in details:
-            size = int(d["shape"][0])
-            interpreter.set_tensor(d["index"], inputs[d["name"]][index * size : (index + 1) * size])
-        interpreter.invoke()
-        for d in interpreter.get_output_details():
-            outputs.setdefault(d["name"], []).append(interpreter.get_tensor(d["index"]))
+    for index in range(runs.pop()):
+        cut = {
+            name: inputs[name][index * size : (index + 1) * size] if size else inputs[name]
+            for name, size in sizes.items()
+        }
+        for name, d in details.items():
+            if cut[name].dtype != d["dtype"]:
+                raise ValueError(f"input {name!r} takes {d['dtype'].__name__}")
+        for name, array in call(cut).items():
+            outputs.setdefault(name, []).append(array)
     save(
         work / "outputs.npz",
         {k: v[0] if len(v) == 1 else np.concatenate(v) for k, v in outputs.items()},
     )
 
 
+class _Tensors:
+    """The primary subgraph, by the names of its tensors."""
+
+    def __init__(self, interpreter: Any) -> None:
+        self._interpreter = interpreter
+
+    def inputs(self) -> dict[str, Any]:
+        return {d["name"]: d for d in self._interpreter.get_input_details()}
+
+    def resize(self, shapes: dict[str, list[int]]) -> None:
+        for name, shape in shapes.items():
+            self._interpreter.resize_tensor_input(self.inputs()[name]["index"], shape)
+        self._interpreter.allocate_tensors()
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        for name, detail in self.inputs().items():
+            self._interpreter.set_tensor(detail["index"], inputs[name])
+        self._interpreter.invoke()
+        return {
+            d["name"]: self._interpreter.get_tensor(d["index"])
+            for d in self._interpreter.get_output_details()
+        }
+
+
+class _Signature:
+    """One signature, by its own names; it takes the shapes of the arrays that it is called with."""
+
+    def __init__(self, interpreter: Any, key: str) -> None:
+        self._runner = interpreter.get_signature_runner(key)
+        self._shapes: dict[str, list[int]] = {}
+
+    def inputs(self) -> dict[str, Any]:
+        details = self._runner.get_input_details()
+        return {
+            name: {**detail, "shape": self._shapes.get(name, detail["shape"])}
+            for name, detail in sorted(details.items())
+        }
+
+    def resize(self, shapes: dict[str, list[int]]) -> None:
+        self._shapes = shapes
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        found: Arrays = self._runner(**inputs)
+        return found
+
+
+def _resize(call: _Tensors | _Signature, shapes: dict[str, list[int]], batch: int) -> None:
+    details = call.inputs()
+    if unknown := sorted(set(shapes) - set(details)):
+        raise ValueError(f"inputs are named {', '.join(details)}; there is no {unknown[0]!r}")
+    if batch:
+        for name, detail in details.items():
+            if name not in shapes and len(detail["shape"]):
+                shapes[name] = [batch, *(int(axis) for axis in detail["shape"][1:])]
+    call.resize(shapes)
+
+
 if __name__ == "__main__":
     try:
-        _run_here(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+        _run_here(sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4])
     except Exception as error:  # the parent shows the last line; a traceback would bury it
         sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")

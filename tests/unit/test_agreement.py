@@ -48,6 +48,13 @@ def test_quantized_outputs_may_be_four_steps_apart() -> None:
     assert not agreement.compare("m", {"y": i8([127, 100])}, want).ok
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.bool_])
+def test_whole_numbers_and_truth_values_are_equal_or_wrong(dtype: npt.DTypeLike) -> None:
+    want = expected(y=np.array([0, 1], dtype))
+    assert agreement.compare("m", {"y": np.array([0, 1], dtype)}, want).ok
+    assert not agreement.compare("m", {"y": np.array([1, 1], dtype)}, want).ok
+
+
 def test_the_output_farthest_beyond_its_own_bound_is_reported() -> None:
     want = expected(a=f32([100.0]), b=f32([0.001]))
     found = agreement.compare("m", {"a": f32([101.0]), "b": f32([0.01])}, want)
