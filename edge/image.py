@@ -17,8 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -58,6 +58,8 @@ class Image:
     packages: tuple[str, ...]
     initramfs_packages: tuple[str, ...]
     sysroot_packages: tuple[str, ...]
+    links: dict[str, str] = field(default_factory=dict)
+    """Path to where it leads, for links that a package's script would make."""
 
     @property
     def lock_file(self) -> Path:
@@ -99,13 +101,13 @@ def parse(name: str, text: str) -> Image:
         values: dict[str, Any] = toml.loads(text)
     except toml.TOMLDecodeError as error:
         raise UsageError(f"{where}: {error}") from error
-    expected = {field.name: str(field.type) for field in fields(Image) if field.name != "name"}
+    expected = {each.name: str(each.type) for each in fields(Image) if each.name != "name"}
     if unknown := sorted(set(values) - set(expected)):
         raise UsageError(f"{where}: unknown key {', '.join(unknown)}; known: {', '.join(expected)}")
-    if missing := sorted(set(expected) - set(values)):
+    if missing := sorted(set(expected) - set(values) - {"links"}):
         raise UsageError(f"{where}: key {', '.join(missing)} is missing")
-    for key, kind in expected.items():
-        values[key] = _typed(where, key, kind, values[key])
+    for key in values:
+        values[key] = _typed(where, key, expected[key], values[key])
     return Image(name=name, **values)
 
 
@@ -118,8 +120,18 @@ def _typed(where: str, key: str, kind: str, value: object) -> object:
         items = tuple(item for item in value if isinstance(item, str))
         if len(items) == len(value):
             return items
-    wanted = {"str": "a string", "int": "a positive number"}.get(kind, "a list of strings")
-    raise UsageError(f"{where}: {key} must be {wanted}")
+    if kind.startswith("dict") and isinstance(value, dict):
+        if all(isinstance(text, str) for text in value.values()):
+            return value
+    raise UsageError(f"{where}: {key} must be {_WANTED[kind.partition('[')[0]]}")
+
+
+_WANTED = {
+    "str": "a string",
+    "int": "a positive number",
+    "tuple": "a list of strings",
+    "dict": "a table of strings",
+}
 
 
 # --- the keys -----------------------------------------------------------------------------------
@@ -217,7 +229,7 @@ def build(image: Image, progress: Progress) -> BuiltImage:
 def sysroot(image: Image, progress: Progress) -> Path:
     """The image's C and C++ libraries in a folder, for ``qemu-aarch64 -L``."""
     wanted = [package for package in image.lock if package.name in image.sysroot_packages]
-    digest = hashlib.sha256(repr(wanted).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(repr((wanted, image.links)).encode()).hexdigest()[:16]
     directory = layout.images_cache_dir() / f"{image.name}-sysroot-{digest}"
     with layout.exclusive(layout.images_cache_dir(), progress):
         if not directory.is_dir():
@@ -226,6 +238,7 @@ def sysroot(image: Image, progress: Progress) -> Path:
                 _merge_usr(part)
                 for package in wanted:
                     debian.unpack(files[package.name], part, _wanted)
+                _link(part, image.links)
     return directory
 
 
@@ -251,6 +264,11 @@ def _fingerprint(image: Image, access: Keys) -> str:
 
 def _wanted(path: PurePosixPath) -> bool:
     return not any(path.is_relative_to(folder) for folder in _UNWANTED)
+
+
+def _link(root: Path, links: Mapping[str, str]) -> None:
+    for path, leads_to in links.items():
+        (root / path).symlink_to(leads_to)
 
 
 def _merge_usr(root: Path) -> None:
@@ -348,6 +366,7 @@ def _build_disk(
     _merge_usr(root)
     for name in image.packages:
         debian.unpack(files[name], root, _wanted)
+    _link(root, image.links)
     _link_applets(root)
     authorized = (access.public(access.login) + "\n", 0o600)
     for folder, mode in _FOLDERS.items():

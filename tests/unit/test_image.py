@@ -28,6 +28,14 @@ def test_a_description_is_read() -> None:
     read = image.parse("x", TEXT)
     assert (read.name, read.disk_mib, read.packages) == ("x", 64, ("libc6",))
     assert read.all_packages == ["busybox-static", "libc6"]
+    assert read.links == {}
+
+
+def test_links_that_package_scripts_would_make_are_described(tmp_path: Path) -> None:
+    read = image.parse("x", TEXT + '[links]\n"usr/libblas.so.3" = "blas/libblas.so.3"\n')
+    (tmp_path / "usr").mkdir()
+    image._link(tmp_path, read.links)
+    assert (tmp_path / "usr/libblas.so.3").readlink() == Path("blas/libblas.so.3")
 
 
 @pytest.mark.parametrize(
@@ -38,6 +46,8 @@ def test_a_description_is_read() -> None:
         (TEXT.replace("64\n", '"64"\n', 1), "disk_mib must be a positive number"),
         (TEXT.replace('["a"]', '["a", 1]'), "modules must be a list of strings"),
         (TEXT.replace('"board"', "1"), "hostname must be a string"),
+        (TEXT + "links = 3\n", "links must be a table of strings"),
+        (TEXT + "[links]\na = 3\n", "links must be a table of strings"),
         ("suite = ", r"images/x\.toml"),
     ],
 )
