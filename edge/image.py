@@ -121,7 +121,8 @@ def _typed(where: str, key: str, kind: str, value: object) -> object:
         if len(items) == len(value):
             return items
     if kind.startswith("dict") and isinstance(value, dict):
-        if all(isinstance(text, str) for text in value.values()):
+        items = tuple(item for item in value.values() if isinstance(item, str))
+        if len(items) == len(value):
             return value
     raise UsageError(f"{where}: {key} must be {_WANTED[kind.partition('[')[0]]}")
 
@@ -227,9 +228,9 @@ def build(image: Image, progress: Progress) -> BuiltImage:
 
 
 def sysroot(image: Image, progress: Progress) -> Path:
-    """The image's C and C++ libraries in a folder, for ``qemu-aarch64 -L``."""
+    """The image's C and C++ libraries, and its Python, in a folder, for ``qemu-aarch64 -L``."""
     wanted = [package for package in image.lock if package.name in image.sysroot_packages]
-    digest = hashlib.sha256(repr((wanted, image.links)).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(repr((wanted, image.links, _BYTECODE)).encode()).hexdigest()[:16]
     directory = layout.images_cache_dir() / f"{image.name}-sysroot-{digest}"
     with layout.exclusive(layout.images_cache_dir(), progress):
         if not directory.is_dir():
@@ -239,6 +240,7 @@ def sysroot(image: Image, progress: Progress) -> Path:
                 for package in wanted:
                     debian.unpack(files[package.name], part, _wanted)
                 _link(part, image.links)
+                _compile_python(image, part, progress)
     return directory
 
 
@@ -269,6 +271,21 @@ def _wanted(path: PurePosixPath) -> bool:
 def _link(root: Path, links: Mapping[str, str]) -> None:
     for path, leads_to in links.items():
         (root / path).symlink_to(leads_to)
+
+
+_BYTECODE = "import argparse, ctypes, hashlib, json, mmap, numpy, struct, zipfile"
+
+
+def _compile_python(image: Image, root: Path, progress: Progress) -> None:
+    """Leave the bytecode that a package's script would, of what a program of ours imports.
+
+    Whoever logs into the board may not write it, and without it each start takes seconds more.
+    """
+    python = root / "usr/bin/python3"
+    if python.exists():
+        progress("compiling the board's Python modules")
+        qemu = emulator.user_emulator(image.architecture, progress)
+        _run_tool(qemu, "-L", str(root), str(python), "-E", "-c", _BYTECODE)
 
 
 def _merge_usr(root: Path) -> None:
@@ -367,6 +384,7 @@ def _build_disk(
     for name in image.packages:
         debian.unpack(files[name], root, _wanted)
     _link(root, image.links)
+    _compile_python(image, root, progress)
     _link_applets(root)
     authorized = (access.public(access.login) + "\n", 0o600)
     for folder, mode in _FOLDERS.items():
