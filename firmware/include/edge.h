@@ -212,6 +212,25 @@ typedef struct edge_plan {
   uint32_t reserved;
 } edge_plan;
 
+/* Why a measurement ended. */
+enum edge_end {
+  EDGE_END_COUNT = 0,
+  EDGE_END_DURATION = 1,
+  EDGE_END_CAPACITY = 2,
+  EDGE_END_SIGNAL = 3
+};
+
+/* What a measurement was, beside its samples. */
+typedef struct edge_measured {
+  uint64_t warmup;       /* invocations before the first sample */
+  uint64_t minor_faults; /* these four: of the whole process while samples were taken */
+  uint64_t major_faults;
+  uint64_t voluntary_switches;
+  uint64_t involuntary_switches;
+  uint32_t iterations; /* invocations per sample */
+  int32_t ended_by;    /* edge_end */
+} edge_measured;
+
 /* One invocation; returns 0 on success. */
 typedef int32_t (*edge_invoke_fn)(void *context);
 
@@ -248,12 +267,16 @@ int32_t edge_recorder_open(const char *path, uint64_t capacity, edge_recorder **
 /* For callers that read the clock themselves; EDGE_NO_SPACE if the recording is full. */
 int32_t edge_recorder_append(edge_recorder *recorder, uint64_t start_ns, uint64_t elapsed_ns,
                              uint32_t iterations);
+/* The same callers' own loop_cost_ns: a sample of theirs around an empty function. */
+void edge_recorder_set_loop_cost(edge_recorder *recorder, uint64_t elapsed_ns);
 /* Cuts the file to what was recorded. */
 int32_t edge_recorder_close(edge_recorder *recorder);
 /* Warms up, then records: between two readings of the clock there is nothing but the invocations.
  * SIGINT, SIGTERM and SIGHUP end it early with EDGE_INTERRUPTED; what was recorded stays. */
 int32_t edge_measure(edge_recorder *recorder, const edge_plan *plan, edge_invoke_fn invoke,
                      void *context);
+/* The last edge_measure or edge_native_measure into this recorder. */
+void edge_recorder_measured(const edge_recorder *recorder, edge_measured *measured);
 
 /* `invoke` is the runtime's own method, `interpreter` its object; both must outlive the handle.
  * Functions below take plain addresses and numbers only, so that any language can call them. */

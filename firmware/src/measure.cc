@@ -94,6 +94,12 @@ class Measurement {
   }
 
  private:
+  void end(edge_end by) {
+    constexpr const char *names[] = {"count", "duration", "capacity", "signal"};
+    report_->ended_by = names[by];
+    recorder_->measured.ended_by = by;
+  }
+
   Status failed(int32_t result) {
     // What a model's invoke says is kept; a foreign function says nothing.
     if (last_error()[0] != '\0' && result > 0 && result < 32) return Status(result);
@@ -101,7 +107,7 @@ class Measurement {
   }
 
   Status interrupted() {
-    report_->ended_by = "signal";
+    end(EDGE_END_SIGNAL);
     return fail(EDGE_INTERRUPTED, "stopped by %s after %llu samples, which are kept",
                 stop_signal == SIGINT    ? "SIGINT"
                 : stop_signal == SIGTERM ? "SIGTERM"
@@ -156,11 +162,11 @@ class Measurement {
     for (uint64_t taken = 0;; ++taken) {
       if (stop_signal != 0) return interrupted();
       if (taken >= plan_.samples) {
-        report_->ended_by = "count";
+        end(EDGE_END_COUNT);
         return Status();
       }
       if (recorder_->full()) {
-        report_->ended_by = "capacity";
+        end(EDGE_END_CAPACITY);
         return Status();
       }
       edge_sample sample;
@@ -169,7 +175,7 @@ class Measurement {
       recorder_->append(sample);
       if (plan_.duration_ns != 0 &&
           sample.start_ns + sample.elapsed_ns - begin >= plan_.duration_ns) {
-        report_->ended_by = "duration";
+        end(EDGE_END_DURATION);
         return Status();
       }
     }
@@ -190,7 +196,16 @@ Status measure(edge_recorder *recorder, const edge_plan &plan, edge_invoke_fn in
     return fail(EDGE_USAGE, "measuring takes a recorder and a function");
   }
   if (plan.samples == 0) return fail(EDGE_USAGE, "a plan takes 1 sample or more");
-  return Measurement(recorder, plan, invoke, context, report).run();
+  recorder->measured = edge_measured{};
+  const Status status = Measurement(recorder, plan, invoke, context, report).run();
+  edge_measured &measured = recorder->measured;
+  measured.warmup = report->warmup;
+  measured.iterations = report->iterations;
+  measured.minor_faults = static_cast<uint64_t>(report->disturbance.minor_faults);
+  measured.major_faults = static_cast<uint64_t>(report->disturbance.major_faults);
+  measured.voluntary_switches = static_cast<uint64_t>(report->disturbance.voluntary_switches);
+  measured.involuntary_switches = static_cast<uint64_t>(report->disturbance.involuntary_switches);
+  return status;
 }
 
 }  // namespace edge

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -76,6 +77,25 @@ edge_recorder::~edge_recorder() {
 int32_t edge_recorder_open(const char *path, uint64_t capacity, edge_recorder **recorder) {
   *recorder = nullptr;
   return edge::open_recorder(path, capacity, recorder).code();
+}
+
+int32_t edge_recorder_append(edge_recorder *recorder, uint64_t start_ns, uint64_t elapsed_ns,
+                             uint32_t iterations) {
+  if (recorder->full()) {
+    return edge::fail(EDGE_NO_SPACE, "the recording is full: it was made for %llu samples",
+                      static_cast<unsigned long long>(recorder->header->capacity))
+        .code();
+  }
+  recorder->append({start_ns, elapsed_ns, iterations, sched_getcpu()});
+  return EDGE_OK;
+}
+
+void edge_recorder_set_loop_cost(edge_recorder *recorder, uint64_t elapsed_ns) {
+  recorder->header->loop_cost_ns = elapsed_ns;
+}
+
+void edge_recorder_measured(const edge_recorder *recorder, edge_measured *measured) {
+  *measured = recorder->measured;
 }
 
 int32_t edge_recorder_close(edge_recorder *recorder) {

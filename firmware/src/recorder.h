@@ -10,6 +10,7 @@ struct edge_recorder {
   edge_recording_header *header = nullptr;
   edge_sample *samples = nullptr;
   size_t mapping_bytes = 0;
+  edge_measured measured = {};  // by the last measurement
 
   ~edge_recorder();
   bool full() const { return header->count >= header->capacity; }
