@@ -16,6 +16,8 @@ from elftools.elf.sections import SymbolTableSection
 
 from edge.errors import HostError, UsageError
 
+Version = tuple[int, ...]
+
 _MACHINES = {"EM_AARCH64": "aarch64", "EM_ARM": "armv7l", "EM_X86_64": "x86_64", "EM_386": "i686"}
 
 
@@ -47,7 +49,7 @@ class ElfFacts:
     machine: str
     bits: int
     needed: tuple[str, ...]
-    versions: dict[str, tuple[int, ...]]
+    versions: dict[str, Version]
     defined: frozenset[str]
     undefined: frozenset[str]
 
@@ -86,14 +88,12 @@ def _read_elf(elf: ELFFile) -> ElfFacts:
     if isinstance(dynamic, DynamicSection):
         tags: Iterator[Any] = dynamic.iter_tags("DT_NEEDED")
         needed = tuple(str(tag.needed) for tag in tags)
-    versions: dict[str, tuple[int, ...]] = {}
+    versions: dict[str, Version] = {}
     for section in elf.iter_sections():
         if isinstance(section, GNUVerNeedSection):
             for _, entries in section.iter_versions():
                 for entry in entries:
-                    prefix = entry.name.partition("_")[0]
-                    if version := _version(entry.name, prefix):
-                        versions[prefix] = max(versions.get(prefix, ()), version)
+                    _note(versions, entry.name)
     defined: set[str] = set()
     undefined: set[str] = set()
     symbols = elf.get_section_by_name(".dynsym")
@@ -110,27 +110,48 @@ def _read_elf(elf: ELFFile) -> ElfFacts:
     )
 
 
-def provided_version(path: Path, prefix: str) -> tuple[int, ...]:
+def provided_version(path: Path, prefix: str) -> Version:
     """The highest symbol version that a library provides: ``(2, 36)`` for libc.so.6 and ``GLIBC``.
 
     :raises UsageError: no ELF file, or it provides no such version.
     """
-    highest: tuple[int, ...] = ()
+    if version := provided_versions(path).get(prefix):
+        return version
+    raise UsageError(f"{path} provides no symbol version {prefix}_*")
+
+
+def provided_versions(path: Path) -> dict[str, Version]:
+    """The highest symbol version of each prefix that a library provides.
+
+    :raises UsageError: no ELF file, or a damaged one.
+    """
+    highest: dict[str, Version] = {}
     try:
         with path.open("rb") as file:
             for section in ELFFile(file).iter_sections():
                 if isinstance(section, GNUVerDefSection):
                     for _, entries in section.iter_versions():
                         for entry in entries:
-                            highest = max(highest, _version(entry.name, prefix))
-    except (OSError, ELFError) as error:
-        raise UsageError(f"can't read {path}: {error}") from None
-    if not highest:
-        raise UsageError(f"{path} provides no symbol version {prefix}_*")
+                            _note(highest, entry.name)
+    except OSError as error:
+        raise UsageError(f"can't read {path}: {error.strerror}; check the path") from None
+    except (ELFError, ValueError, KeyError, AttributeError) as error:
+        raise UsageError(f"{path} is no program or library (ELF file): {error}") from None
     return highest
 
 
-def _version(name: str, prefix: str) -> tuple[int, ...]:
+_BY_FEATURE: dict[str, Version] = {"GLIBC_ABI_DT_RELR": (2, 36)}
+"""Versions that carry no number, and the first one that has them."""
+
+
+def _note(highest: dict[str, Version], name: str) -> None:
+    prefix = name.partition("_")[0]
+    version = _BY_FEATURE.get(name) or _version(name, prefix)
+    if version:
+        highest[prefix] = max(highest.get(prefix, ()), version)
+
+
+def _version(name: str, prefix: str) -> Version:
     start, _, number = name.partition("_")
     if start != prefix or not all(part.isdigit() for part in number.split(".")):
         return ()

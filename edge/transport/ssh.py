@@ -35,7 +35,13 @@ from paramiko.common import MSG_CHANNEL_REQUEST
 
 from edge.errors import BoardError, EdgeError, HostError, UnreachableError, UsageError
 from edge.transport import Outcome, Process, Transport, known_hosts
-from edge.transport.command import MAX_OUTPUT_BYTES, STDERR_TAIL_BYTES, program, words
+from edge.transport.command import (
+    MAX_OUTPUT_BYTES,
+    STDERR_TAIL_BYTES,
+    login_line,
+    program,
+    words,
+)
 from edge.transport.hostfile import appearing, readable
 from edge.transport.known_hosts import HostKey
 from edge.transport.target import SshTarget, checked_host, from_options, parse_options
@@ -537,8 +543,7 @@ class SshTransport(Transport):
             raise UnreachableError(
                 f"the connection to {self.name} is gone: run the command again to connect anew"
             )
-        # Words need not be text: a path is bytes.
-        line = shlex.join(command).encode("utf-8", "surrogateescape")
+        line = login_line(command)
         return _Channel(self._transport, line, f"{what} on {self.name}", timeout_s, stderr_bytes)
 
 
