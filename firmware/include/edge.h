@@ -267,8 +267,9 @@ int32_t edge_recorder_open(const char *path, uint64_t capacity, edge_recorder **
 /* For callers that read the clock themselves; EDGE_NO_SPACE if the recording is full. */
 int32_t edge_recorder_append(edge_recorder *recorder, uint64_t start_ns, uint64_t elapsed_ns,
                              uint32_t iterations);
-/* The same callers' own loop_cost_ns: a sample of theirs around an empty function. */
-void edge_recorder_set_loop_cost(edge_recorder *recorder, uint64_t elapsed_ns);
+/* What a reading of the clock costs the same callers, and a sample around an empty function. */
+void edge_recorder_set_costs(edge_recorder *recorder, uint64_t clock_cost_ns,
+                             uint64_t loop_cost_ns);
 /* Cuts the file to what was recorded. */
 int32_t edge_recorder_close(edge_recorder *recorder);
 /* Warms up, then records: between two readings of the clock there is nothing but the invocations.

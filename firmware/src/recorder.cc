@@ -90,8 +90,10 @@ int32_t edge_recorder_append(edge_recorder *recorder, uint64_t start_ns, uint64_
   return EDGE_OK;
 }
 
-void edge_recorder_set_loop_cost(edge_recorder *recorder, uint64_t elapsed_ns) {
-  recorder->header->loop_cost_ns = elapsed_ns;
+void edge_recorder_set_costs(edge_recorder *recorder, uint64_t clock_cost_ns,
+                             uint64_t loop_cost_ns) {
+  recorder->header->clock_cost_ns = clock_cost_ns;
+  recorder->header->loop_cost_ns = loop_cost_ns;
 }
 
 void edge_recorder_measured(const edge_recorder *recorder, edge_measured *measured) {

@@ -108,11 +108,12 @@ TEST(recorder, takes_samples_of_other_clocks) {
   CHECK(edge_recorder_append(recorder, 1000, 10, 3) == EDGE_OK);
   CHECK(edge_recorder_append(recorder, 2000, 20, 4) == EDGE_OK);
   CHECK(edge_recorder_append(recorder, 3000, 30, 5) == EDGE_NO_SPACE && test::says("2 samples"));
-  edge_recorder_set_loop_cost(recorder, 7);
+  edge_recorder_set_costs(recorder, 5, 7);
   CHECK(edge_recorder_close(recorder) == EDGE_OK);
   edge_recording recording;
   CHECK(edge_recording_map(path.c_str(), &recording) == EDGE_OK);
   CHECK(recording.count == 2 && recording.header->loop_cost_ns == 7);
+  CHECK(recording.header->clock_cost_ns == 5);
   CHECK(recording.samples[1].start_ns == 2000 && recording.samples[1].elapsed_ns == 20);
   CHECK(recording.samples[1].iterations == 4 && recording.samples[1].cpu >= -1);
   edge_recording_unmap(&recording);
