@@ -302,15 +302,23 @@ def _host_acquire_settings() -> list[str]:
     return [line for line in dump.splitlines() if re.match(wanted, line, re.IGNORECASE)]
 
 
+def _is_only_about(suite: str, not_suite: str, error: str) -> bool:
+    """Whether apt's complaint names files of one suite, and none of the other."""
+    return f"/dists/{suite}/" in error and f"/dists/{not_suite}/" not in error
+
+
 # --- a suite for a board's architecture ---------------------------------------------------------
 
 
 class Archive:
-    """A Debian suite, with its security updates, for one architecture."""
+    """A Debian suite, with its security updates if wanted, for one architecture."""
 
-    def __init__(self, suite: str, architecture: str, progress: Progress) -> None:
+    def __init__(
+        self, suite: str, architecture: str, progress: Progress, *, security: bool = True
+    ) -> None:
         self.suite = suite
         self.architecture = architecture
+        self._security = security
         self._progress = progress
         self._directory = layout.packages_dir() / f"{suite}-{architecture}"
         self._apt: _Apt | None = None
@@ -360,10 +368,9 @@ class Archive:
             trusted.mkdir(exist_ok=True)
             shutil.copyfile(keyring, trusted / keyring.name)
             sources = self._directory / "sources.list"
-            sources.write_text(
-                f"deb {mirror.main} {self.suite} main\n"
-                f"deb {mirror.security} {self.suite}-security main\n"
-            )
+            main = f"deb {mirror.main} {self.suite} main\n"
+            updates = f"deb {mirror.security} {self.suite}-security main\n"
+            sources.write_text(main + (updates if self._security else ""))
             status = self._directory / "status"
             status.touch()
             apt = _Apt(
@@ -383,7 +390,15 @@ class Archive:
             )
             what = f"reading the index of Debian {self.suite} {self.architecture}"
             self._progress(what)
-            apt.run("apt-get", "update", report=lambda done: self._progress(f"{what}: {done}"))
+            try:
+                apt.run("apt-get", "update", report=lambda done: self._progress(f"{what}: {done}"))
+            except HostError as error:
+                # Mirrors serve torn indexes for days. A lock pins digests: nothing is less sure.
+                if not _is_only_about(f"{self.suite}-security", self.suite, str(error)):
+                    raise
+                self._progress(f"{error}; going on without {self.suite}-security")
+                sources.write_text(main)
+                apt.run("apt-get", "update")
             self._apt = apt
         return self._apt
 

@@ -60,6 +60,8 @@ class Image:
     sysroot_packages: tuple[str, ...]
     links: dict[str, str] = field(default_factory=dict)
     """Path to where it leads, for links that a package's script would make."""
+    security: bool = True
+    """Take security updates; mirrors drop those of a suite that Debian no longer cares for."""
 
     @property
     def lock_file(self) -> Path:
@@ -104,7 +106,7 @@ def parse(name: str, text: str) -> Image:
     expected = {each.name: str(each.type) for each in fields(Image) if each.name != "name"}
     if unknown := sorted(set(values) - set(expected)):
         raise UsageError(f"{where}: unknown key {', '.join(unknown)}; known: {', '.join(expected)}")
-    if missing := sorted(set(expected) - set(values) - {"links"}):
+    if missing := sorted(set(expected) - set(values) - {"links", "security"}):
         raise UsageError(f"{where}: key {', '.join(missing)} is missing")
     for key in values:
         values[key] = _typed(where, key, expected[key], values[key])
@@ -113,6 +115,8 @@ def parse(name: str, text: str) -> Image:
 
 def _typed(where: str, key: str, kind: str, value: object) -> object:
     if kind == "str" and isinstance(value, str):
+        return value
+    if kind == "bool" and isinstance(value, bool):
         return value
     if kind == "int" and isinstance(value, int) and value > 0:
         return value
@@ -129,6 +133,7 @@ def _typed(where: str, key: str, kind: str, value: object) -> object:
 
 _WANTED = {
     "str": "a string",
+    "bool": "true or false",
     "int": "a positive number",
     "tuple": "a list of strings",
     "dict": "a table of strings",
@@ -253,7 +258,7 @@ def write_lock(image: Image, progress: Progress) -> None:
 
 
 def _archive(image: Image, progress: Progress) -> debian.Archive:
-    return debian.Archive(image.suite, image.architecture, progress)
+    return debian.Archive(image.suite, image.architecture, progress, security=image.security)
 
 
 def _fingerprint(image: Image, access: Keys) -> str:
@@ -457,8 +462,8 @@ def _link_applets(root: Path) -> None:
 
 def applets(busybox: bytes) -> list[str]:
     """The commands of a busybox for another processor, read from the name table in it."""
-    table = re.search(rb"\0(\[\0\[\[\0(?:[a-z0-9_.+-]+\0)+)", busybox)
-    found = table.group(1).decode().split("\0")[:-1] if table else []
+    tables = re.findall(rb"\[\0\[\[\0(?:[a-z0-9_.+-]+\0)+", busybox)
+    found = max(tables, key=len).decode().split("\0")[:-1] if tables else []
     if not {"sh", "mount", "init", "getty"} <= set(found):
         raise HostError("this busybox has no table of commands, or lacks some: use another build")
     return found

@@ -240,6 +240,35 @@ def test_a_download_with_another_digest_is_refused(monkeypatch: pytest.MonkeyPat
     assert not list(fake.archives.glob("*.deb"))
 
 
+def test_a_torn_index_of_security_updates_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    (layout.packages_dir() / "bookworm-arm64").mkdir(parents=True)
+    said: list[str] = []
+    broken = ["/debian-security/dists/bookworm-security/main: Mirror sync in progress?"]
+
+    def update(apt: debian._Apt, *argv: str, **_: object) -> str:
+        sources = (apt.directory / "sources.list").read_text()
+        for path in broken:
+            suite = path.split("/dists/")[1].split("/")[0]
+            if f" {suite} " in sources:
+                raise HostError(f"Failed to fetch {path}")
+        return ""
+
+    monkeypatch.setattr(debian._Apt, "run", update)
+    monkeypatch.setattr(debian, "find_mirror", lambda: Mirror("http://m/debian", "http://s"))
+    monkeypatch.setattr(debian, "_keyring", lambda _: Path(__file__))
+
+    debian.Archive("bookworm", "arm64", said.append)._updated()
+    assert "Mirror sync in progress?; going on without bookworm-security" in said[-1]
+
+    said.clear()
+    debian.Archive("bookworm", "arm64", said.append, security=False)._updated()
+    assert len(said) == 1
+
+    broken.append("/debian/dists/bookworm/main: 404")
+    with pytest.raises(HostError, match="404"):
+        debian.Archive("bookworm", "arm64", said.append)._updated()
+
+
 # --- unpacking ----------------------------------------------------------------------------------
 
 

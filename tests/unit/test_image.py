@@ -48,6 +48,7 @@ def test_links_that_package_scripts_would_make_are_described(tmp_path: Path) -> 
         (TEXT.replace('"board"', "1"), "hostname must be a string"),
         (TEXT + "links = 3\n", "links must be a table of strings"),
         (TEXT + "[links]\na = 3\n", "links must be a table of strings"),
+        (TEXT + 'security = "no"\n', "security must be true or false"),
         ("suite = ", r"images/x\.toml"),
     ],
 )
@@ -124,8 +125,9 @@ def test_modules_come_after_those_they_need(tmp_path: Path) -> None:
 
 
 def test_applets_are_read_from_busyboxs_own_table() -> None:
-    table = b"usage\0[\0[[\0getty\0init\0mount\0sh\0\0more\0"
-    assert image.applets(table) == ["[", "[[", "getty", "init", "mount", "sh"]
+    names = b"[\0[[\0getty\0init\0mount\0sh\0\0more\0"
+    for before in (b"usage\0", b"1!33\x01", b"[\0[[\0"):  # other data may touch the table
+        assert image.applets(before + names) == ["[", "[[", "getty", "init", "mount", "sh"]
     with pytest.raises(HostError, match="no table of commands"):
         image.applets(b"\0[\0[[\0sh\0\0")
 
