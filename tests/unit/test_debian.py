@@ -255,6 +255,7 @@ def test_a_torn_index_of_security_updates_is_done_without(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(debian._Apt, "run", update)
     monkeypatch.setattr(debian, "find_mirror", lambda: Mirror("http://m/debian", "http://s"))
+    monkeypatch.setattr(debian, "_host_acquire_settings", list)
     monkeypatch.setattr(debian, "_keyring", lambda _: Path(__file__))
 
     debian.Archive("bookworm", "arm64", said.append)._updated()
