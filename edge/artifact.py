@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class ElfFacts:
     :ivar versions: highest symbol version needed by prefix: ``{"GLIBC": (2, 28)}``.
     :ivar defined: exported dynamic symbols.
     :ivar undefined: dynamic symbols that others must provide.
+    :ivar provides: highest symbol version defined here, by prefix.
     """
 
     machine: str
@@ -52,6 +53,7 @@ class ElfFacts:
     versions: dict[str, Version]
     defined: frozenset[str]
     undefined: frozenset[str]
+    provides: Mapping[str, Version] = field(default_factory=dict)
 
 
 def hash_file(path: Path) -> str:
@@ -89,11 +91,13 @@ def _read_elf(elf: ELFFile) -> ElfFacts:
         tags: Iterator[Any] = dynamic.iter_tags("DT_NEEDED")
         needed = tuple(str(tag.needed) for tag in tags)
     versions: dict[str, Version] = {}
+    provides: dict[str, Version] = {}
     for section in elf.iter_sections():
-        if isinstance(section, GNUVerNeedSection):
+        if isinstance(section, (GNUVerNeedSection, GNUVerDefSection)):
+            highest = versions if isinstance(section, GNUVerNeedSection) else provides
             for _, entries in section.iter_versions():
                 for entry in entries:
-                    _note(versions, entry.name)
+                    _note(highest, entry.name)
     defined: set[str] = set()
     undefined: set[str] = set()
     symbols = elf.get_section_by_name(".dynsym")
@@ -107,6 +111,7 @@ def _read_elf(elf: ELFFile) -> ElfFacts:
         versions,
         frozenset(defined),
         frozenset(undefined),
+        provides,
     )
 
 
@@ -125,19 +130,7 @@ def provided_versions(path: Path) -> dict[str, Version]:
 
     :raises UsageError: no ELF file, or a damaged one.
     """
-    highest: dict[str, Version] = {}
-    try:
-        with path.open("rb") as file:
-            for section in ELFFile(file).iter_sections():
-                if isinstance(section, GNUVerDefSection):
-                    for _, entries in section.iter_versions():
-                        for entry in entries:
-                            _note(highest, entry.name)
-    except OSError as error:
-        raise UsageError(f"can't read {path}: {error.strerror}; check the path") from None
-    except (ELFError, ValueError, KeyError, AttributeError) as error:
-        raise UsageError(f"{path} is no program or library (ELF file): {error}") from None
-    return highest
+    return dict(elf_facts(path).provides)
 
 
 _BY_FEATURE: dict[str, Version] = {"GLIBC_ABI_DT_RELR": (2, 36)}

@@ -102,7 +102,7 @@ _CONDITION = r"""
 first() { for file; do [ -r "$file" ] && { tr '\0' ' ' <"$file"; return; }; done; }
 for policy in /sys/devices/system/cpu/cpufreq/policy*; do
   [ -d "$policy" ] || continue
-  echo "policy=$(first $policy/related_cpus)/$(first $policy/scaling_governor)/$(
+  echo "policy=${policy##*/}/$(first $policy/related_cpus)/$(first $policy/scaling_governor)/$(
     first $policy/scaling_available_governors)/$(first $policy/scaling_min_freq)/$(
     first $policy/scaling_max_freq)/$(first $policy/cpuinfo_max_freq)/$(
     first $policy/scaling_cur_freq)"
@@ -266,10 +266,12 @@ class Facts:
 class Clock:
     """How a group of cores is clocked, in MHz; None: unknown.
 
+    :ivar policy: the kernel's name for the group: ``policy0``.
     :ivar cores: as the kernel numbers them: ``0 1 2 3``.
     :ivar hardware_max_mhz: what the hardware can, where ``max_mhz`` is what it may.
     """
 
+    policy: str
     cores: str
     governor: str
     governors: tuple[str, ...]
@@ -448,7 +450,7 @@ def in_sysroot(here: Facts, sysroot: Path, machine: str, cpu: str) -> Facts:
     files = {path.name: path for path in sorted(sysroot.rglob("*.so*"))}
     if "libc.so.6" not in files:
         raise UsageError(f"{sysroot} has no libc.so.6: it is no glibc system's root")
-    major, minor = artifact.provided_version(files["libc.so.6"], "GLIBC")[:2]
+    major, minor = _sysroot_glibc(files["libc.so.6"])
     provides: dict[str, Version] = {}
     for name in ("libstdc++.so.6", "libgcc_s.so.1"):
         if name in files:
@@ -466,6 +468,17 @@ def in_sysroot(here: Facts, sysroot: Path, machine: str, cpu: str) -> Facts:
         provides={key: value for key, value in provides.items() if key != "GLIBC"},
         throttled=None,
     )
+
+
+def _sysroot_glibc(libc: Path) -> tuple[int, int]:
+    """By what it prints when it is run; not every release has symbols of its own (2.31 has none).
+
+    :raises UsageError: it is no glibc.
+    """
+    if found := re.search(rb"release version ([0-9]{1,4})\.([0-9]{1,4})", libc.read_bytes()):
+        return int(found[1]), int(found[2])
+    major, minor = artifact.provided_version(libc, "GLIBC")[:2]
+    return major, minor
 
 
 def _number(text: str) -> int | None:
@@ -549,7 +562,7 @@ def _throttled(text: str) -> int | None:
 
 def _clock(line: str) -> Clock | None:
     fields = [text.strip() for text in line.split("/")]
-    if len(fields) != 7 or not fields[1]:
+    if len(fields) != 8 or not re.fullmatch("policy[0-9]{1,4}", fields[0]) or not fields[2]:
         return None
 
     def mhz(text: str) -> float | None:
@@ -557,13 +570,14 @@ def _clock(line: str) -> Clock | None:
         return None if number is None else number / 1000
 
     return Clock(
-        cores=fields[0],
-        governor=fields[1],
-        governors=tuple(fields[2].split()),
-        min_mhz=mhz(fields[3]),
-        max_mhz=mhz(fields[4]),
-        hardware_max_mhz=mhz(fields[5]),
-        now_mhz=mhz(fields[6]),
+        policy=fields[0],
+        cores=fields[1],
+        governor=fields[2],
+        governors=tuple(fields[3].split()),
+        min_mhz=mhz(fields[4]),
+        max_mhz=mhz(fields[5]),
+        hardware_max_mhz=mhz(fields[6]),
+        now_mhz=mhz(fields[7]),
     )
 
 
