@@ -1,9 +1,631 @@
 #include "engine_litert.h"
 
-namespace edge {
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
-Status open_litert(const edge_options &, std::unique_ptr<Engine> *) {
-  return fail(EDGE_USAGE, "this build has no LiteRT engine");
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "capture.h"
+#include "clock.h"
+#include "explain.h"
+#include "file.h"
+#include "library.h"
+#include "litert_c.h"
+#include "process.h"
+#include "sha256.h"
+
+namespace edge {
+namespace {
+
+// Nothing in these libraries says which interface they have, and calling the wrong one crashes. So
+// only libraries that were tried are called: libLiteRt.so of ai-edge-litert for Linux.
+struct KnownLibrary {
+  const char *sha256;
+  const char *version;
+};
+constexpr KnownLibrary known_libraries[] = {
+    {"b57687dc234d2b8b0598aef5a9c961ed24263df8f8b3f56adbee1cff618e544b", "2.3.0"},  // aarch64
+    {"eec47eb35e2924b3166015887e652a58edc9af823ae38e02bf83bef2548300bb", "2.3.0"},  // x86_64
+    {"fb21752e51cb9def7e154ccc65c7a12460d2c3c3116a50b4bb42e24dbc96128c", "2.2.0"},  // aarch64
+    {"0eb5067e9fc86a622953fd3fb077db95b1010e5e5fd4dc5d31ec52bcd045c9fd", "2.2.0"},  // x86_64
+};
+constexpr const char *known_versions = "2.2.0 and 2.3.0";
+
+Status hash_file(const char *path, std::string *sha256) {
+  Descriptor file(open(path, O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) return fail_errno(errno, "can't open %s", path);
+  Sha256 hash;
+  std::vector<uint8_t> chunk(1 << 16);
+  ssize_t got;
+  while ((got = read(file.get(), chunk.data(), chunk.size())) > 0) {
+    hash.update(chunk.data(), static_cast<size_t>(got));
+  }
+  if (got < 0) return fail_errno(errno, "can't read %s", path);
+  *sha256 = hash.hex();
+  return Status();
+}
+
+Status identify(const char *path, std::string *version) {
+  std::string sha256;
+  EDGE_TRY(hash_file(path, &sha256));
+  for (const KnownLibrary &library : known_libraries) {
+    if (sha256 == library.sha256) {
+      *version = library.version;
+      return Status();
+    }
+  }
+  return fail(EDGE_BAD_LIBRARY,
+              "%s (sha256 %s) is no LiteRT library that edge knows how to call; it knows "
+              "libLiteRt.so of ai-edge-litert %s for aarch64 and x86_64: take one of these, or "
+              "--engine tflite for a library that offers the TfLite C API",
+              path, sha256.c_str(), known_versions);
+}
+
+Status load_api(const Library &library, litert::Api *api) {
+  EDGE_TRY(library.require("LiteRtCreateEnvironment", &api->create_environment));
+  EDGE_TRY(library.require("LiteRtDestroyEnvironment", &api->destroy_environment));
+  EDGE_TRY(library.require("LiteRtCreateModelFromFile", &api->create_model));
+  EDGE_TRY(library.require("LiteRtDestroyModel", &api->destroy_model));
+  EDGE_TRY(library.require("LiteRtGetNumModelSubgraphs", &api->subgraph_count));
+  EDGE_TRY(library.require("LiteRtGetModelSubgraph", &api->subgraph));
+  EDGE_TRY(library.require("LiteRtGetMainModelSubgraphIndex", &api->main_subgraph));
+  EDGE_TRY(library.require("LiteRtGetNumSubgraphOps", &api->op_count));
+  EDGE_TRY(library.require("LiteRtGetNumSubgraphInputs", &api->input_count));
+  EDGE_TRY(library.require("LiteRtGetSubgraphInput", &api->input));
+  EDGE_TRY(library.require("LiteRtGetNumSubgraphOutputs", &api->output_count));
+  EDGE_TRY(library.require("LiteRtGetSubgraphOutput", &api->output));
+  EDGE_TRY(library.require("LiteRtGetNumModelSignatures", &api->signature_count));
+  EDGE_TRY(library.require("LiteRtGetModelSignature", &api->signature));
+  EDGE_TRY(library.require("LiteRtGetSignatureKey", &api->signature_key));
+  EDGE_TRY(library.require("LiteRtGetSignatureSubgraph", &api->signature_subgraph));
+  EDGE_TRY(library.require("LiteRtGetNumSignatureInputs", &api->signature_input_count));
+  EDGE_TRY(library.require("LiteRtGetSignatureInputName", &api->signature_input_name));
+  EDGE_TRY(library.require("LiteRtGetSignatureInputTensorByIndex", &api->signature_input));
+  EDGE_TRY(library.require("LiteRtGetNumSignatureOutputs", &api->signature_output_count));
+  EDGE_TRY(library.require("LiteRtGetSignatureOutputName", &api->signature_output_name));
+  EDGE_TRY(library.require("LiteRtGetSignatureOutputTensorByIndex", &api->signature_output));
+  EDGE_TRY(library.require("LiteRtGetTensorName", &api->tensor_name));
+  EDGE_TRY(library.require("LiteRtGetTensorTypeId", &api->tensor_type_id));
+  EDGE_TRY(library.require("LiteRtGetRankedTensorType", &api->tensor_type));
+  EDGE_TRY(library.require("LiteRtGetQuantizationTypeId", &api->tensor_quantization_id));
+  EDGE_TRY(library.require("LiteRtGetPerTensorQuantization", &api->tensor_quantization));
+  EDGE_TRY(library.require("LiteRtCreateOptions", &api->create_options));
+  EDGE_TRY(library.require("LiteRtDestroyOptions", &api->destroy_options));
+  EDGE_TRY(library.require("LiteRtSetOptionsHardwareAccelerators", &api->options_set_hardware));
+  EDGE_TRY(library.require("LiteRtCreateOpaqueOptions", &api->create_opaque));
+  EDGE_TRY(library.require("LiteRtAddOpaqueOptions", &api->options_add_opaque));
+  EDGE_TRY(library.require("LiteRtCreateCompiledModel", &api->create_compiled));
+  EDGE_TRY(library.require("LiteRtDestroyCompiledModel", &api->destroy_compiled));
+  EDGE_TRY(library.require("LiteRtCompiledModelResizeInputTensorNonStrict", &api->resize_input));
+  EDGE_TRY(library.require("LiteRtGetCompiledModelOutputTensorLayouts", &api->output_layouts));
+  EDGE_TRY(library.require("LiteRtGetCompiledModelInputTensorLayout", &api->input_layout));
+  EDGE_TRY(
+      library.require("LiteRtGetCompiledModelInputBufferRequirements", &api->input_requirements));
+  EDGE_TRY(
+      library.require("LiteRtGetCompiledModelOutputBufferRequirements", &api->output_requirements));
+  EDGE_TRY(
+      library.require("LiteRtGetTensorBufferRequirementsBufferSize", &api->requirements_bytes));
+  EDGE_TRY(library.require("LiteRtCreateTensorBufferFromHostMemory", &api->create_buffer));
+  EDGE_TRY(library.require("LiteRtDestroyTensorBuffer", &api->destroy_buffer));
+  EDGE_TRY(library.require("LiteRtRunCompiledModel", &api->run));
+  EDGE_TRY(library.require("LiteRtCreateAccelerator", &api->create_accelerator));
+  EDGE_TRY(library.require("LiteRtSetAcceleratorGetName", &api->set_name));
+  EDGE_TRY(library.require("LiteRtSetAcceleratorGetVersion", &api->set_version));
+  EDGE_TRY(library.require("LiteRtSetAcceleratorGetHardwareSupport", &api->set_hardware));
+  EDGE_TRY(library.require("LiteRtSetDelegateFunction", &api->set_delegate));
+  EDGE_TRY(library.require("LiteRtRegisterAccelerator", &api->register_accelerator));
+  EDGE_TRY(library.require("LiteRtWrapDelegate", &api->wrap_delegate));
+  return library.require("LiteRtDestroyDelegateWrapper", &api->destroy_wrapper);
+}
+
+// Sees what XNNPACK took: an accelerator that is registered after it, so that its delegate, which
+// takes no node, is shown every subgraph's execution plan as XNNPACK left it. LiteRT has no log
+// line or function that tells. Its callbacks are bare functions, called on the thread that
+// compiles the model, which is how they find the observer.
+class Observer {
+ public:
+  explicit Observer(const litert::Api *api) : api_(api) {
+    delegate_.begin.prepare = prepare;
+    delegate_.flags = litert::delegate_allows_dynamic_tensors;
+    current = this;
+  }
+  ~Observer() { current = nullptr; }
+  Observer(const Observer &) = delete;
+  Observer &operator=(const Observer &) = delete;
+
+  bool join(litert::Environment *environment) const {
+    litert::Accelerator *accelerator = nullptr;
+    return api_->create_accelerator(&accelerator) == 0 && api_->set_name(accelerator, name) == 0 &&
+           api_->set_version(accelerator, version) == 0 &&
+           api_->set_hardware(accelerator, hardware) == 0 &&
+           api_->set_delegate(accelerator, create, destroy) == 0 &&
+           api_->register_accelerator(environment, accelerator, nullptr, release) == 0;
+  }
+
+  // Of every subgraph, in their order: the nodes left, and those of the delegates.
+  const std::vector<std::vector<int32_t>> &plans() const { return plans_; }
+
+ private:
+  static litert::Result name(litert::Accelerator *, const char **result) {
+    *result = "edge observer";
+    return 0;
+  }
+  static litert::Result version(litert::Accelerator *, litert::Version *result) {
+    *result = {1, 0, 0};
+    return 0;
+  }
+  static litert::Result hardware(litert::Accelerator *, int *result) {
+    *result = litert::hardware_cpu;
+    return 0;
+  }
+  static litert::Result create(litert::RuntimeContext *, litert::Environment *,
+                               litert::Accelerator *, litert::Options *,
+                               litert::DelegateWrapper **wrapper) {
+    return current->api_->wrap_delegate(&current->delegate_, keep, wrapper);
+  }
+  static void destroy(litert::RuntimeContext *, litert::DelegateWrapper *wrapper) {
+    current->api_->destroy_wrapper(wrapper);
+  }
+  static void keep(litert::Delegate *) {}
+  static void release(void *) {}
+
+  static tflite::Result prepare(tflite::Context *context, tflite::Delegate *) {
+    tflite::IntArray *plan = nullptr;
+    if (current == nullptr || context->get_execution_plan(context, &plan) != 0) return 0;
+    current->plans_.emplace_back(plan->values, plan->values + plan->size);
+    return 0;
+  }
+
+  static thread_local Observer *current;
+
+  const litert::Api *api_;
+  litert::Delegate delegate_{};
+  std::vector<std::vector<int32_t>> plans_;
+};
+
+thread_local Observer *Observer::current = nullptr;
+
+struct Free {
+  void operator()(void *memory) const { free(memory); }
+};
+
+// An input or output, and the memory that the runtime reads it from or writes it to.
+struct Port {
+  litert::Tensor *tensor = nullptr;
+  edge_tensor described{};
+  void *memory = nullptr;
+};
+
+class LitertEngine final : public Engine {
+ public:
+  ~LitertEngine() override {
+    for (litert::TensorBuffer *buffer : input_buffers_) api_.destroy_buffer(buffer);
+    for (litert::TensorBuffer *buffer : output_buffers_) api_.destroy_buffer(buffer);
+    if (compiled_ != nullptr) api_.destroy_compiled(compiled_);
+    if (options_ != nullptr) api_.destroy_options(options_);
+    if (model_ != nullptr) api_.destroy_model(model_);
+    if (environment_ != nullptr) api_.destroy_environment(environment_);
+  }
+
+  Status open(const edge_options &options) {
+    StderrCapture capture;
+    const Status status = open_steps(options);
+    runtime_log = capture.finish();
+    return status.ok() ? status : explain(status, runtime_log, options.model_path);
+  }
+
+  int32_t input_count() const override { return static_cast<int32_t>(inputs_.size()); }
+  int32_t output_count() const override { return static_cast<int32_t>(outputs_.size()); }
+
+  Status input(int32_t index, edge_tensor *tensor) const override {
+    *tensor = inputs_[static_cast<size_t>(index)].described;
+    return Status();
+  }
+
+  Status output(int32_t index, edge_tensor *tensor) const override {
+    *tensor = outputs_[static_cast<size_t>(index)].described;
+    return Status();
+  }
+
+  Status set_input(int32_t index, const void *data, uint64_t size_bytes) override {
+    const Port &port = inputs_[static_cast<size_t>(index)];
+    EDGE_TRY(check_size(port, size_bytes));
+    if (size_bytes != 0) memcpy(port.memory, data, size_bytes);
+    return Status();
+  }
+
+  Status get_output(int32_t index, void *data, uint64_t size_bytes) override {
+    const Port &port = outputs_[static_cast<size_t>(index)];
+    EDGE_TRY(check_size(port, size_bytes));
+    if (size_bytes != 0) memcpy(data, port.memory, size_bytes);
+    return Status();
+  }
+
+  int32_t invoke() override {
+    const litert::Result result =
+        api_.run(compiled_, signature_, input_buffers_.size(), input_buffers_.data(),
+                 output_buffers_.size(), output_buffers_.data());
+    if (__builtin_expect(result == 0, 1)) return EDGE_OK;
+    return fail(EDGE_RUNTIME, "the runtime failed to invoke the model (LiteRT status %d)%s", result,
+                open_output_hint_.c_str())
+        .code();
+  }
+
+ private:
+  // One step of the cold start, timed; memory is read outside of the time.
+  template <typename Action>
+  Status step(edge_cold_step which, Action action) {
+    const uint64_t begin = clock_ns();
+    const Status status = action();
+    cold_start.elapsed_ns[which] += clock_ns() - begin;
+    cold_start.rss_bytes[which] = resident_bytes();
+    return status;
+  }
+
+  Status open_steps(const edge_options &options) {
+    if (options.delegate_path != nullptr) {
+      return fail(EDGE_USAGE, "external delegates are for engine tflite; LiteRT takes none");
+    }
+    EDGE_TRY(step(EDGE_COLD_LIBRARY, [&] { return library_.open(options.library_path); }));
+    // After it, so that the pages that the loader needs aren't read by us before.
+    EDGE_TRY(identify(options.library_path, &runtime_version));
+    EDGE_TRY(step(EDGE_COLD_LIBRARY, [&] {
+      EDGE_TRY(load_api(library_, &api_));
+      return start(options);
+    }));
+    EDGE_TRY(step(EDGE_COLD_MODEL, [&] {
+      return api_.create_model(environment_, options.model_path, &model_) == 0
+                 ? Status()
+                 : fail(EDGE_BAD_MODEL, "the runtime can't load %s", options.model_path);
+    }));
+    EDGE_TRY(choose_signature(options));
+    EDGE_TRY(compile(options));
+    return step(EDGE_COLD_ALLOCATE, [&] { return allocate(options); });
+  }
+
+  // Accelerators are XNNPACK or none: with none, kernels are the built-in ones. LiteRT would
+  // otherwise search the board for those of GPUs and NPUs.
+  Status start(const edge_options &options) {
+    const litert::EnvironmentOption chosen[] = {
+        {litert::option_accelerators,
+         {litert::any_whole_number, options.use_xnnpack != 0 ? litert::hardware_cpu : 0}},
+        // Below it there are lines for every invoke.
+        {litert::option_min_severity, {litert::any_whole_number, litert::severity_warning}},
+    };
+    return api_.create_environment(2, chosen, &environment_) == 0
+               ? Status()
+               : fail(EDGE_RUNTIME, "the runtime can't start");
+  }
+
+  // Without a key, the one of the primary subgraph, by the names of its tensors.
+  Status choose_signature(const edge_options &options) {
+    size_t count = 0, primary = 0;
+    litert::Subgraph *main_subgraph = nullptr;
+    if (api_.signature_count(model_, &count) != 0 || api_.main_subgraph(model_, &primary) != 0 ||
+        api_.subgraph(model_, primary, &main_subgraph) != 0) {
+      return unreadable(options);
+    }
+    std::string keys;
+    for (size_t i = 0; i < count; ++i) {
+      litert::Signature *signature = nullptr;
+      litert::Subgraph *subgraph = nullptr;
+      const char *key = nullptr;
+      if (api_.signature(model_, i, &signature) != 0 ||
+          api_.signature_subgraph(signature, &subgraph) != 0 ||
+          api_.signature_key(signature, &key) != 0) {
+        return unreadable(options);
+      }
+      if (options.signature != nullptr ? strcmp(key, options.signature) == 0
+                                       : subgraph == main_subgraph) {
+        signature_ = i;
+        return read_ports(options, signature, subgraph);
+      }
+      keys += keys.empty() ? "" : ", ";
+      keys += key;
+    }
+    if (options.signature != nullptr) {
+      return fail(EDGE_USAGE, "%s has no signature '%s'; it has: %s", options.model_path,
+                  options.signature, keys.c_str());
+    }
+    return fail(EDGE_USAGE,
+                "%s has signatures, but none for its primary subgraph, and LiteRT runs only "
+                "signatures: choose one with --signature: %s",
+                options.model_path, keys.c_str());
+  }
+
+  static Status unreadable(const edge_options &options) {
+    return fail(EDGE_BAD_MODEL, "the runtime can't read the signatures of %s", options.model_path);
+  }
+
+  Status read_ports(const edge_options &options, litert::Signature *signature,
+                    litert::Subgraph *subgraph) {
+    const bool named = options.signature != nullptr;
+    EDGE_TRY(read_side(options, subgraph, api_.input_count, api_.input, &inputs_));
+    EDGE_TRY(read_side(options, subgraph, api_.output_count, api_.output, &outputs_));
+    if (!named) return Status();
+    EDGE_TRY(rename(options, signature, api_.signature_input_count, api_.signature_input_name,
+                    api_.signature_input, &inputs_));
+    return rename(options, signature, api_.signature_output_count, api_.signature_output_name,
+                  api_.signature_output, &outputs_);
+  }
+
+  Status read_side(const edge_options &options, litert::Subgraph *subgraph,
+                   litert::Result (*count_of)(litert::Subgraph *, size_t *),
+                   litert::Result (*tensor_of)(litert::Subgraph *, size_t, litert::Tensor **),
+                   std::vector<Port> *ports) {
+    size_t count = 0;
+    if (count_of(subgraph, &count) != 0) return unreadable(options);
+    ports->resize(count);
+    for (size_t i = 0; i < count; ++i) {
+      Port &port = (*ports)[i];
+      if (tensor_of(subgraph, i, &port.tensor) != 0) return unreadable(options);
+      EDGE_TRY(describe(port.tensor, &port.described));
+      if (port.described.dtype == EDGE_STRING) {
+        return fail(EDGE_BAD_MODEL, "%s '%s' %s strings, which edge can't %s",
+                    ports == &inputs_ ? "input" : "output", port.described.name,
+                    ports == &inputs_ ? "takes" : "gives", ports == &inputs_ ? "give" : "take");
+      }
+    }
+    return Status();
+  }
+
+  // By the tensors, because a signature lists its names in an order of its own.
+  static Status rename(const edge_options &options, litert::Signature *signature,
+                       litert::Result (*count_of)(litert::Signature *, size_t *),
+                       litert::Result (*name_of)(litert::Signature *, size_t, const char **),
+                       litert::Result (*tensor_of)(litert::Signature *, size_t, litert::Tensor **),
+                       std::vector<Port> *ports) {
+    size_t count = 0;
+    if (count_of(signature, &count) != 0) return unreadable(options);
+    for (size_t i = 0; i < count; ++i) {
+      const char *name = nullptr;
+      litert::Tensor *tensor = nullptr;
+      if (name_of(signature, i, &name) != 0 || tensor_of(signature, i, &tensor) != 0) {
+        return unreadable(options);
+      }
+      for (Port &port : *ports) {
+        if (port.tensor == tensor) port.described.name = name;
+      }
+    }
+    return Status();
+  }
+
+  Status describe(litert::Tensor *tensor, edge_tensor *result) const {
+    int type_id = 0, quantization_id = 0;
+    litert::RankedType type{};
+    if (api_.tensor_name(tensor, &result->name) != 0 || result->name == nullptr) result->name = "";
+    if (api_.tensor_type_id(tensor, &type_id) != 0 || type_id != litert::type_ranked ||
+        api_.tensor_type(tensor, &type) != 0) {
+      return fail(EDGE_BAD_MODEL, "tensor '%s' has no fixed number of axes", result->name);
+    }
+    result->dtype = type.element_type;
+    set_dims(type.layout, result);
+    litert::Quantization quantization{};
+    if (api_.tensor_quantization_id(tensor, &quantization_id) == 0 &&
+        quantization_id == litert::quantization_per_tensor &&
+        api_.tensor_quantization(tensor, &quantization) == 0) {
+      result->scale = quantization.scale;
+      result->zero_point = static_cast<int32_t>(quantization.zero_point);
+    }
+    return Status();
+  }
+
+  static void set_dims(const litert::Layout &layout, edge_tensor *tensor) {
+    tensor->rank = layout.rank;
+    std::copy(layout.dims, layout.dims + std::min<int32_t>(tensor->rank, EDGE_MAX_RANK),
+              tensor->dims);
+  }
+
+  Status compile(const edge_options &options) {
+    Observer observer(&api_);
+    EDGE_TRY(step(EDGE_COLD_CREATE, [&] {
+      EDGE_TRY(make_options(options.threads));
+      if (options.use_xnnpack != 0) {
+        delegation.applied = 1;
+        if (!observer.join(environment_)) warnings.push_back("can't see what XNNPACK takes");
+      }
+      return api_.create_compiled(environment_, model_, options_, &compiled_) == 0
+                 ? Status()
+                 : fail(EDGE_RUNTIME, "the runtime can't run %s", options.model_path);
+    }));
+    if (options.use_xnnpack == 0) {
+      if (options.threads > 1) {
+        warnings.push_back(
+            "without XNNPACK, LiteRT runs on one thread, whatever --threads asks for");
+      }
+      return Status();
+    }
+    count(observer.plans());
+    if (delegation.nodes_delegated == 0) {
+      warnings.push_back("XNNPACK took none of the model's nodes: every kernel is a built-in one");
+    }
+    return Status();
+  }
+
+  Status make_options(int32_t threads) {
+    litert::OpaqueOptions *cpu = nullptr;
+    std::unique_ptr<char, Free> toml(static_cast<char *>(malloc(32)));
+    if (toml == nullptr) return fail(EDGE_NO_MEMORY, "no memory for the runtime's options");
+    snprintf(toml.get(), 32, "num_threads = %d\n", threads);
+    if (api_.create_options(&options_) != 0 ||
+        api_.options_set_hardware(options_, litert::hardware_cpu) != 0 ||
+        api_.create_opaque("xnnpack", toml.get(), free, &cpu) != 0) {
+      return fail(EDGE_RUNTIME, "the runtime does not take its options");
+    }
+    static_cast<void>(toml.release());
+    return api_.options_add_opaque(options_, cpu) == 0
+               ? Status()
+               : fail(EDGE_RUNTIME, "the runtime does not take the number of threads");
+  }
+
+  // What is missing from the plans was taken; what the file does not have is a delegate's.
+  void count(const std::vector<std::vector<int32_t>> &plans) {
+    size_t subgraphs = 0;
+    static_cast<void>(api_.subgraph_count(model_, &subgraphs));
+    // Subgraphs that only others call may be passed over: then which is which is not known.
+    nodes_known = plans.size() == subgraphs;
+    if (!nodes_known) {
+      delegation = {1, -1, -1, -1};
+      return;
+    }
+    for (size_t i = 0; i < subgraphs; ++i) {
+      litert::Subgraph *subgraph = nullptr;
+      size_t ops = 0;
+      static_cast<void>(api_.subgraph(model_, i, &subgraph) == 0 &&
+                        api_.op_count(subgraph, &ops) == 0);
+      const auto total = static_cast<int32_t>(ops);
+      delegation.nodes_total += total;
+      for (int32_t node = 0; node < total; ++node) {
+        if (std::find(plans[i].begin(), plans[i].end(), node) != plans[i].end()) continue;
+        nodes.push_back({static_cast<int32_t>(i), node});
+      }
+      delegation.partitions += static_cast<int32_t>(
+          std::count_if(plans[i].begin(), plans[i].end(), [&](int32_t n) { return n >= total; }));
+    }
+    delegation.nodes_delegated = static_cast<int32_t>(nodes.size());
+  }
+
+  Status allocate(const edge_options &options) {
+    for (int32_t i = 0; i < options.shape_count; ++i) {
+      const char *name = options.shapes[i].name;
+      if (std::none_of(inputs_.begin(), inputs_.end(),
+                       [&](const Port &port) { return strcmp(port.described.name, name) == 0; })) {
+        return fail(EDGE_BAD_INPUT, "the model has no input '%s' to give a shape", name);
+      }
+    }
+    for (size_t i = 0; i < inputs_.size(); ++i) EDGE_TRY(resize(options, i));
+    std::vector<litert::Layout> layouts(outputs_.size());
+    if (!outputs_.empty() &&
+        api_.output_layouts(compiled_, signature_, outputs_.size(), layouts.data(), true) != 0) {
+      const bool shaped = options.shape_count != 0 || options.batch != 0;
+      return fail(shaped ? EDGE_BAD_INPUT : EDGE_RUNTIME, "%s %s",
+                  shaped ? "these shapes don't fit" : "the runtime can't allocate the tensors of",
+                  options.model_path);
+    }
+    for (size_t i = 0; i < outputs_.size(); ++i) {
+      edge_tensor &tensor = outputs_[i].described;
+      if (std::any_of(tensor.dims, tensor.dims + tensor.rank, [](int32_t n) { return n < 0; })) {
+        open_output_hint_ = std::string("; if the shape of output '") + tensor.name +
+                            "' depends on what the inputs hold, take --engine tflite";
+      }
+      set_dims(layouts[i], &tensor);
+    }
+    for (size_t i = 0; i < inputs_.size(); ++i) {
+      EDGE_TRY(bind(&inputs_[i], i, api_.input_requirements, &input_buffers_));
+    }
+    for (size_t i = 0; i < outputs_.size(); ++i) {
+      EDGE_TRY(bind(&outputs_[i], i, api_.output_requirements, &output_buffers_));
+    }
+    return Status();
+  }
+
+  Status resize(const edge_options &options, size_t index) {
+    edge_tensor &tensor = inputs_[index].described;
+    const auto *shape =
+        std::find_if(options.shapes, options.shapes + options.shape_count,
+                     [&](const edge_shape &given) { return strcmp(given.name, tensor.name) == 0; });
+    if (shape != options.shapes + options.shape_count) {
+      tensor.rank = shape->rank;
+      std::copy(shape->dims, shape->dims + shape->rank, tensor.dims);
+    } else {
+      for (int32_t i = 0; i < tensor.rank; ++i) {
+        if (tensor.dims[i] < 0) tensor.dims[i] = 1;
+      }
+      if (options.batch != 0 && tensor.rank != 0) tensor.dims[0] = options.batch;
+    }
+    litert::Layout now{};
+    if (api_.input_layout(compiled_, signature_, index, &now) != 0) {
+      return fail(EDGE_RUNTIME, "the runtime does not tell the shape of input '%s'", tensor.name);
+    }
+    if (now.rank == tensor.rank && std::equal(now.dims, now.dims + now.rank, tensor.dims)) {
+      return Status();
+    }
+    return api_.resize_input(compiled_, signature_, index, tensor.dims,
+                             static_cast<size_t>(tensor.rank)) == 0
+               ? Status()
+               : fail(EDGE_BAD_INPUT, "input '%s' can't have this shape", tensor.name);
+  }
+
+  Status bind(Port *port, size_t index,
+              litert::Result (*requirements_of)(litert::CompiledModel *, size_t, size_t,
+                                                litert::BufferRequirements **),
+              std::vector<litert::TensorBuffer *> *buffers) {
+    edge_tensor &tensor = port->described;
+    litert::BufferRequirements *requirements = nullptr;
+    size_t bytes = 0;
+    if (requirements_of(compiled_, signature_, index, &requirements) != 0 ||
+        api_.requirements_bytes(requirements, &bytes) != 0) {
+      return fail(EDGE_RUNTIME, "the runtime does not tell the size of '%s'", tensor.name);
+    }
+    tensor.size_bytes = bytes;
+    port->memory = memory_of(port->tensor, bytes);
+    if (port->memory == nullptr) {
+      return fail(EDGE_NO_MEMORY, "no memory for '%s' of %zu bytes", tensor.name, bytes);
+    }
+    litert::RankedType type{};
+    type.element_type = tensor.dtype;
+    type.layout.rank = static_cast<uint8_t>(tensor.rank & 0x7f);
+    std::copy(tensor.dims, tensor.dims + tensor.rank, type.layout.dims);
+    litert::TensorBuffer *buffer = nullptr;
+    if (api_.create_buffer(&type, port->memory, bytes, nullptr, &buffer) != 0) {
+      return fail(EDGE_RUNTIME, "the runtime takes no buffer for '%s'", tensor.name);
+    }
+    buffers->push_back(buffer);
+    return Status();
+  }
+
+  // Zeros, since whatever was in memory may be out of range for a lookup. A tensor that is both an
+  // input and an output has one memory, or the runtime would read where nothing was written.
+  void *memory_of(litert::Tensor *tensor, size_t bytes) {
+    for (const std::vector<Port> *ports : {&inputs_, &outputs_}) {
+      for (const Port &port : *ports) {
+        if (port.tensor == tensor && port.memory != nullptr) return port.memory;
+      }
+    }
+    // Vector kernels read up to a vector beyond the end.
+    const size_t whole = (bytes / litert::buffer_alignment + 2) * litert::buffer_alignment;
+    void *memory = nullptr;
+    if (posix_memalign(&memory, litert::buffer_alignment, whole) != 0) return nullptr;
+    memset(memory, 0, whole);
+    memories_.emplace_back(memory);
+    return memory;
+  }
+
+  static Status check_size(const Port &port, uint64_t size_bytes) {
+    if (size_bytes == port.described.size_bytes) return Status();
+    return fail(EDGE_BAD_INPUT, "tensor '%s' has %llu bytes, not %llu", port.described.name,
+                static_cast<unsigned long long>(port.described.size_bytes),
+                static_cast<unsigned long long>(size_bytes));
+  }
+
+  Library library_;
+  litert::Api api_{};
+  litert::Environment *environment_ = nullptr;
+  litert::Model *model_ = nullptr;
+  litert::Options *options_ = nullptr;
+  litert::CompiledModel *compiled_ = nullptr;
+  size_t signature_ = 0;
+  std::string open_output_hint_;  // LiteRT takes no output whose shape only invoke knows
+  std::vector<Port> inputs_;      // both in the order of the subgraph
+  std::vector<Port> outputs_;
+  std::vector<std::unique_ptr<void, Free>> memories_;
+  std::vector<litert::TensorBuffer *> input_buffers_;
+  std::vector<litert::TensorBuffer *> output_buffers_;
+};
+
+}  // namespace
+
+Status open_litert(const edge_options &options, std::unique_ptr<Engine> *engine) {
+  auto opened = std::make_unique<LitertEngine>();
+  EDGE_TRY(opened->open(options));
+  *engine = std::move(opened);
+  return Status();
 }
 
 }  // namespace edge
