@@ -12,7 +12,8 @@ MappedFile::~MappedFile() {
 }
 
 Status MappedFile::open(const char *path) {
-  Descriptor fd(::open(path, O_RDONLY | O_CLOEXEC));
+  // A pipe would keep an open() that may block waiting for its writer.
+  Descriptor fd(::open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   if (!fd.valid()) return fail_errno(errno, "can't open %s", path);
   struct stat info;
   if (fstat(fd.get(), &info) != 0) return fail_errno(errno, "can't examine %s", path);

@@ -62,7 +62,7 @@ class HeaderParser {
         }
         have_fortran = true;
       } else if (key == "shape") {
-        if (!take_shape(shape)) return damaged();
+        if (have_shape || !take_shape(shape)) return damaged();
         have_shape = true;
       } else {
         return damaged();

@@ -50,7 +50,7 @@ struct Member {
 class ZipReader {
  public:
   ZipReader(const char *path, const uint8_t *bytes, size_t size)
-      : path_(path), bytes_(bytes), size_(size) {}
+      : path_(path), bytes_(bytes), size_(size), unread_(size) {}
 
   Status read(std::vector<NamedArray> *arrays) {
     uint64_t count = 0, at = 0;
@@ -135,7 +135,7 @@ class ZipReader {
   Status read_member(const Member &member, NamedArray *named) {
     std::string name = member.name;
     const std::string suffix = ".npy";
-    if (name.size() > suffix.size() &&
+    if (name.size() >= suffix.size() &&
         name.compare(name.size() - suffix.size(), suffix.size(), suffix) == 0) {
       name.resize(name.size() - suffix.size());
     }
@@ -156,6 +156,11 @@ class ZipReader {
     const uint64_t data_at =
         member.local_at + local_bytes + load<uint16_t>(local + 26) + load<uint16_t>(local + 28);
     if (!holds(data_at, member.unpacked)) return cut();
+    // Members that share bytes would make a small file take any time to read.
+    if (member.unpacked > unread_) {
+      return fail(EDGE_BAD_FILE, "%s is damaged: its arrays overlap: save it again", path_);
+    }
+    unread_ -= member.unpacked;
     if (crc32(0, bytes_ + data_at, member.unpacked) != member.crc) {
       return fail(EDGE_BAD_FILE, "%s is damaged (its checksum differs): copy the file again",
                   label.c_str());
@@ -167,6 +172,7 @@ class ZipReader {
   const char *path_;
   const uint8_t *bytes_;
   size_t size_;
+  uint64_t unread_;  // bytes that no member had yet
 };
 
 class ZipWriter {
@@ -258,17 +264,20 @@ uint32_t crc32(uint32_t before, const void *data, size_t size) {
   return ~value;
 }
 
+Status parse_arrays(const char *path, const uint8_t *bytes, size_t size,
+                    std::vector<NamedArray> *arrays, bool *is_npz) {
+  const uint32_t magic = size >= 4 ? load<uint32_t>(bytes) : 0;
+  *is_npz = magic == local_magic || magic == end_magic;
+  if (*is_npz) return ZipReader(path, bytes, size).read(arrays);
+  NamedArray named;
+  EDGE_TRY(parse_npy(path, bytes, size, &named.array));
+  arrays->push_back(std::move(named));
+  return Status();
+}
+
 Status ArrayFile::open(const char *path) {
   EDGE_TRY(file_.open(path));
-  if (file_.size() >= 4 &&
-      (load<uint32_t>(file_.data()) == local_magic || load<uint32_t>(file_.data()) == end_magic)) {
-    is_npz_ = true;
-    return ZipReader(path, file_.data(), file_.size()).read(&arrays_);
-  }
-  NamedArray named;
-  EDGE_TRY(parse_npy(path, file_.data(), file_.size(), &named.array));
-  arrays_.push_back(std::move(named));
-  return Status();
+  return parse_arrays(path, file_.data(), file_.size(), &arrays_, &is_npz_);
 }
 
 Status write_npz(const char *path, const std::vector<NamedArray> &arrays) {

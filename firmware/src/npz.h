@@ -15,7 +15,12 @@ struct NamedArray {
   Array array;
 };
 
-// The arrays of an .npz or the single one of an .npy file, left where they are: in the file.
+// The arrays of an .npz or the single one of an .npy, left where they are: they point into `bytes`.
+// `path` is how messages call the file.
+Status parse_arrays(const char *path, const uint8_t *bytes, size_t size,
+                    std::vector<NamedArray> *arrays, bool *is_npz);
+
+// The same, of a file on disk.
 class ArrayFile {
  public:
   Status open(const char *path);

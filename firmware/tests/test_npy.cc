@@ -61,6 +61,10 @@ TEST(npy, says_why_not) {
   CHECK_FAILS(parse(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", "abcd"), &array),
               EDGE_BAD_FILE, "the file is cut");
   CHECK_FAILS(
+      parse(npy("{'descr': '|u1', 'fortran_order': False, 'shape': (1,), 'shape': (2,)}", "ab"),
+            &array),
+      EDGE_BAD_FILE, "header is damaged");
+  CHECK_FAILS(
       parse(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775806, 9)}",
                 "abcd"),
             &array),

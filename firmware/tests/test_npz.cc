@@ -1,3 +1,6 @@
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "check.h"
 #include "npz.h"
 
@@ -68,6 +71,45 @@ TEST(npz, says_why_not) {
   CHECK_FAILS(write_npz(folder.file("no/x.npz").c_str(), two_arrays()), EDGE_NO_FILE,
               "can't create");
   CHECK_FAILS(file.open(folder.file("missing").c_str()), EDGE_NO_FILE, "can't open");
+}
+
+TEST(npz, arrays_share_no_bytes) {
+  // Every entry of the directory leads to the first member.
+  test::TemporaryFolder folder;
+  const std::string path = folder.file("x.npz");
+  CHECK(write_npz(path.c_str(), {two_arrays()[0], two_arrays()[0]}).ok());
+  std::string shared = read_back(path);
+  memset(&shared[shared.rfind("PK\1\2") + 42], 0, 4);
+  test::write_file(path, shared);
+  CHECK(ArrayFile().open(path.c_str()).ok());  // twice 136 of 508 bytes: too few to tell
+
+  const std::string entry = shared.substr(shared.rfind("PK\1\2"), 46 + 5);
+  std::string many = shared.substr(0, shared.find("PK\1\2"));
+  for (int i = 0; i < 100; ++i) many += entry;
+  std::string end = shared.substr(shared.find("PK\5\6"));
+  end[10] = 100;
+  test::write_file(path, many + end);
+  CHECK(ArrayFile().open(path.c_str()).ok() == false);
+  CHECK(test::says("overlap"));
+}
+
+TEST(npz, a_name_may_be_empty) {
+  test::TemporaryFolder folder;
+  const std::string path = folder.file("x.npz");
+  CHECK(write_npz(path.c_str(), {{"", two_arrays()[0].array}}).ok());
+  ArrayFile file;
+  CHECK(file.open(path.c_str()).ok());
+  CHECK(file.arrays()[0].name.empty());
+}
+
+TEST(npz, a_pipe_is_no_file) {
+  // Nobody writes into it: opened like a file, it would wait for ever.
+  test::TemporaryFolder folder;
+  const std::string path = folder.file("pipe");
+  CHECK(mkfifo(path.c_str(), 0600) == 0);
+  alarm(10);
+  CHECK_FAILS(ArrayFile().open(path.c_str()), EDGE_NO_FILE, "not a regular file");
+  alarm(0);
 }
 
 TEST(npz, damage_never_leads_outside) {
