@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "edge"
 FLOORS = (
     ("edge", "edge.errors"),
     ("edge.layout", "edge.toml", "edge.options"),
-    ("edge.artifact", "edge.abi", "edge.board", "edge.tiny", "edge.toolchain"),
+    ("edge.artifact", "edge.abi", "edge.board", "edge.model", "edge.tiny", "edge.toolchain"),
     ("edge.debian",),
     ("edge.transport", "edge.runtime", "edge.emulator"),
     ("edge.transport.*", "edge.facts", "edge.build", "edge.image", "edge.samples", "edge.stats"),
