@@ -28,8 +28,9 @@ class Engine {
 
   edge_cold_start cold_start{};
   edge_delegation delegation{};
-  bool nodes_known = false;      // `nodes` says which ones were delegated, not only how many
-  std::vector<edge_node> nodes;  // that a delegate took
+  bool nodes_known = false;            // `nodes` says which ones were delegated, not only how many
+  std::vector<edge_node> nodes;        // that a delegate took
+  std::vector<std::string> delegates;  // that were asked, by name
   std::string runtime_version;
   std::string runtime_log;  // what the library printed while the model was opened
   std::vector<std::string> warnings;

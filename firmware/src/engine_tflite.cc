@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <new>
@@ -10,6 +11,8 @@
 
 #include "capture.h"
 #include "clock.h"
+#include "delegate.h"
+#include "delegation.h"
 #include "explain.h"
 #include "library.h"
 #include "process.h"
@@ -31,6 +34,7 @@ Status load_api(const Library &library, tflite::Api *api) {
   EDGE_TRY(library.require("TfLiteInterpreterDelete", &api->interpreter_delete));
   EDGE_TRY(library.require("TfLiteInterpreterAllocateTensors", &api->allocate_tensors));
   EDGE_TRY(library.require("TfLiteInterpreterInvoke", &api->invoke));
+  EDGE_TRY(library.require("TfLiteInterpreterResizeInputTensor", &api->resize_input));
   EDGE_TRY(library.require("TfLiteInterpreterGetInputTensorCount", &api->input_count));
   EDGE_TRY(library.require("TfLiteInterpreterGetOutputTensorCount", &api->output_count));
   EDGE_TRY(library.require("TfLiteInterpreterGetInputTensor", &api->input));
@@ -44,124 +48,111 @@ Status load_api(const Library &library, tflite::Api *api) {
   EDGE_TRY(library.require("TfLiteTensorQuantizationParams", &api->tensor_quantization));
   library.find("TfLiteModelCreateFromFileWithErrorReporter",
                &api->model_create_from_file_reporting);
-  library.find("TfLiteInterpreterResetVariableTensors", &api->reset_variables);
+  library.find("TfLiteInterpreterModifyGraphWithDelegate", &api->modify_with_delegate);
+  library.find("TfLiteOpaqueTensorGetNumDimsSignature", &api->tensor_open_rank);
+  library.find("TfLiteOpaqueTensorGetDimSignature", &api->tensor_open_dim);
   library.find("TfLiteXNNPackDelegateOptionsDefault", &api->xnnpack_default_options);
   library.find("TfLiteXNNPackDelegateCreate", &api->xnnpack_create);
   library.find("TfLiteXNNPackDelegateDelete", &api->xnnpack_delete);
   return Status();
 }
 
-// Counts what a delegate takes: the execution plan before and after its own prepare, per subgraph.
-// Nodes that vanished were taken, new ones are the delegate's. The delegate calls prepare on the
-// thread that opens the model, which is how the hook, a bare function, finds its counter.
-class NodeCounter {
- public:
-  NodeCounter(tflite::Delegate *delegate, edge_delegation *delegation)
-      : delegate_(delegate), inner_(delegate->prepare), delegation_(delegation) {
-    if (inner_ == nullptr) return;
-    current = this;
-    delegate->prepare = hook;
-  }
-  ~NodeCounter() {
-    if (inner_ == nullptr) return;
-    delegate_->prepare = inner_;
-    current = nullptr;
-  }
-  NodeCounter(const NodeCounter &) = delete;
-  NodeCounter &operator=(const NodeCounter &) = delete;
+Status load_signature_api(const Library &library, tflite::Api *api) {
+  EDGE_TRY(library.require("TfLiteInterpreterGetSignatureCount", &api->signature_count));
+  EDGE_TRY(library.require("TfLiteInterpreterGetSignatureKey", &api->signature_key));
+  EDGE_TRY(library.require("TfLiteInterpreterGetSignatureRunner", &api->signature_runner));
+  EDGE_TRY(library.require("TfLiteSignatureRunnerDelete", &api->signature_delete));
+  EDGE_TRY(library.require("TfLiteSignatureRunnerAllocateTensors", &api->signature_allocate));
+  EDGE_TRY(library.require("TfLiteSignatureRunnerInvoke", &api->signature_invoke));
+  EDGE_TRY(library.require("TfLiteSignatureRunnerResizeInputTensor", &api->signature_resize));
+  EDGE_TRY(library.require("TfLiteSignatureRunnerGetInputCount", &api->signature_input_count));
+  EDGE_TRY(library.require("TfLiteSignatureRunnerGetOutputCount", &api->signature_output_count));
+  EDGE_TRY(library.require("TfLiteSignatureRunnerGetInputName", &api->signature_input_name));
+  EDGE_TRY(library.require("TfLiteSignatureRunnerGetOutputName", &api->signature_output_name));
+  EDGE_TRY(library.require("TfLiteSignatureRunnerGetInputTensor", &api->signature_input));
+  return library.require("TfLiteSignatureRunnerGetOutputTensor", &api->signature_output);
+}
 
- private:
-  static std::vector<int32_t> plan_of(tflite::Context *context) {
-    tflite::IntArray *plan = nullptr;
-    if (context->get_execution_plan(context, &plan) != 0 || plan == nullptr) return {};
-    // A copy: the runtime reuses the array.
-    return std::vector<int32_t>(plan->values, plan->values + plan->size);
-  }
-
-  static int32_t missing(const std::vector<int32_t> &from, const std::vector<int32_t> &in) {
-    return static_cast<int32_t>(std::count_if(from.begin(), from.end(), [&](int32_t node) {
-      return std::find(in.begin(), in.end(), node) == in.end();
-    }));
-  }
-
-  static tflite::Result hook(tflite::Context *context, tflite::Delegate *delegate) {
-    NodeCounter *counter = current;
-    const std::vector<int32_t> before = plan_of(context);
-    const tflite::Result result = counter->inner_(context, delegate);
-    const std::vector<int32_t> after = plan_of(context);
-    counter->delegation_->nodes_total += static_cast<int32_t>(before.size());
-    counter->delegation_->nodes_delegated += missing(before, after);
-    counter->delegation_->partitions += missing(after, before);
-    return result;
-  }
-
-  static thread_local NodeCounter *current;
-
-  tflite::Delegate *delegate_;
-  tflite::Result (*inner_)(tflite::Context *, tflite::Delegate *);
-  edge_delegation *delegation_;
-};
-
-thread_local NodeCounter *NodeCounter::current = nullptr;
+std::string shape_text(const std::vector<int32_t> &shape) {
+  std::string text = "[";
+  for (const int32_t axis : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(axis);
+  return text + "]";
+}
 
 class TfliteEngine final : public Engine {
  public:
   ~TfliteEngine() override {
-    if (interpreter_ != nullptr) api_.interpreter_delete(interpreter_);
-    // The interpreter uses the delegate until its very end.
-    if (delegate_ != nullptr && api_.xnnpack_delete != nullptr) api_.xnnpack_delete(delegate_);
-    if (options_ != nullptr) api_.options_delete(options_);
+    forget_interpreter();
     if (model_ != nullptr) api_.model_delete(model_);
   }
 
   Status open(const edge_options &options) {
     path_ = options.model_path;
-    StderrCapture capture;
-    const Status status = open_steps(options);
-    runtime_log = capture.finish();
-    const std::string said = std::exchange(reported_, {}) + runtime_log;
-    return status.ok() ? status : explain(status, said, options.model_path);
+    EDGE_TRY(heard([&] { return load(options); }));
+    return create(options);
   }
 
-  int32_t input_count() const override { return api_.input_count(interpreter_); }
-  int32_t output_count() const override { return api_.output_count(interpreter_); }
+  int32_t input_count() const override {
+    return runner_ == nullptr ? api_.input_count(interpreter_)
+                              : static_cast<int32_t>(api_.signature_input_count(runner_));
+  }
+
+  int32_t output_count() const override {
+    return runner_ == nullptr ? api_.output_count(interpreter_)
+                              : static_cast<int32_t>(api_.signature_output_count(runner_));
+  }
 
   Status input(int32_t index, edge_tensor *tensor) const override {
-    return describe(api_.input(interpreter_, index), tensor);
+    return describe(input_name(index), input_tensor(index), tensor);
   }
 
   Status output(int32_t index, edge_tensor *tensor) const override {
-    return describe(api_.output(interpreter_, index), tensor);
+    return describe(output_name(index), output_tensor(index), tensor);
   }
 
   Status set_input(int32_t index, const void *data, uint64_t size_bytes) override {
-    tflite::Tensor *tensor = api_.input(interpreter_, index);
-    EDGE_TRY(check_size(tensor, size_bytes));
+    tflite::Tensor *tensor = input_tensor(index);
+    EDGE_TRY(check_size(input_name(index), tensor, size_bytes));
     if (size_bytes != 0) memcpy(api_.tensor_data(tensor), data, size_bytes);
     return Status();
   }
 
   Status get_output(int32_t index, void *data, uint64_t size_bytes) override {
-    const tflite::Tensor *tensor = api_.output(interpreter_, index);
-    EDGE_TRY(check_size(tensor, size_bytes));
+    const tflite::Tensor *tensor = output_tensor(index);
+    EDGE_TRY(check_size(output_name(index), tensor, size_bytes));
     const void *from = api_.tensor_data(tensor);
     if (size_bytes != 0 && from == nullptr) {
-      return fail(EDGE_RUNTIME, "output '%s' has no data: invoke first", api_.tensor_name(tensor));
+      return fail(EDGE_RUNTIME, "output '%s' has no data: invoke first", output_name(index));
     }
     if (size_bytes != 0) memcpy(data, from, size_bytes);
     return Status();
   }
 
   int32_t invoke() override {
-    if (__builtin_expect(api_.invoke(interpreter_) == 0, 1)) return EDGE_OK;
+    const tflite::Result result =
+        runner_ == nullptr ? api_.invoke(interpreter_) : api_.signature_invoke(runner_);
+    if (__builtin_expect(result == 0, 1)) return EDGE_OK;
     const Status status = fail(EDGE_RUNTIME, "the runtime failed to invoke the model");
     return explain(status, std::exchange(reported_, {}), path_.c_str()).code();
   }
 
  private:
+  // What the runtime says during the action goes into the log, and into a failure's message.
+  template <typename Action>
+  Status heard(Action action) {
+    reported_.clear();
+    StderrCapture capture;
+    const Status status = action();
+    const std::string printed = capture.finish();
+    runtime_log += printed;
+    const std::string said = std::exchange(reported_, {}) + printed;
+    return status.ok() ? status : explain(status, said, path_.c_str());
+  }
+
   // One step of the cold start, timed; memory is read outside of the time.
   template <typename Action>
-  Status step(edge_cold_step which, Action action) {
+  Status step(edge_cold_step which, const char *doing, Action action) {
+    const RuntimeCall call(doing);
     const uint64_t begin = clock_ns();
     const Status status = action();
     cold_start.elapsed_ns[which] = clock_ns() - begin;
@@ -169,92 +160,305 @@ class TfliteEngine final : public Engine {
     return status;
   }
 
-  Status open_steps(const edge_options &options) {
-    EDGE_TRY(step(EDGE_COLD_LIBRARY, [&] {
+  Status load(const edge_options &options) {
+    EDGE_TRY(step(EDGE_COLD_LIBRARY, "being loaded", [&] {
       EDGE_TRY(library_.open(options.library_path));
-      return load_api(library_, &api_);
+      EDGE_TRY(load_api(library_, &api_));
+      return options.signature != nullptr ? load_signature_api(library_, &api_) : Status();
     }));
     const char *version = api_.version();
     runtime_version = version != nullptr ? version : "";
-    EDGE_TRY(step(EDGE_COLD_MODEL, [&] {
+    return step(EDGE_COLD_MODEL, "loading the model", [&] {
       model_ = api_.model_create_from_file_reporting != nullptr
                    ? api_.model_create_from_file_reporting(options.model_path, report, this)
                    : api_.model_create_from_file(options.model_path);
       return model_ != nullptr
                  ? Status()
                  : fail(EDGE_BAD_MODEL, "the runtime can't load %s", options.model_path);
-    }));
-    EDGE_TRY(create(options));
-    return zero_inputs();
+    });
   }
 
+  // XNNPACK may refuse a model, such as one with tensors of dynamic size: it is an optimization, so
+  // the model then runs without. An external delegate was asked for: its refusal is a failure, but
+  // only if the model is fine without it, else that is the failure.
   Status create(const edge_options &options) {
-    std::unique_ptr<NodeCounter> counter;
-    EDGE_TRY(step(EDGE_COLD_CREATE, [&] {
+    bool xnnpack = options.use_xnnpack != 0;
+    if (xnnpack && (api_.xnnpack_default_options == nullptr || api_.xnnpack_create == nullptr)) {
+      warnings.push_back("the library has no XNNPACK delegate: every kernel is a built-in one");
+      xnnpack = false;
+    }
+    const bool external = options.delegate_path != nullptr;
+    Status made = heard([&] { return make(options, external, xnnpack); });
+    if (!made.ok() && xnnpack) {
+      const std::string refusal = last_error();
+      made = heard([&] { return make(options, external, false); });
+      if (made.ok()) {
+        warnings.push_back("XNNPACK can't be used, every kernel is a built-in one: " + refusal);
+      }
+    }
+    if (!made.ok() && external && external_ != nullptr && external_->get() != nullptr) {
+      const std::string refusal = last_error();
+      made = heard([&] { return make(options, false, false); });
+      if (made.ok()) {
+        return fail(EDGE_RUNTIME, "the delegate %s refuses the model: %s", options.delegate_path,
+                    refusal.c_str());
+      }
+    }
+    EDGE_TRY(made);
+    if (delegation.applied != 0 && nodes_known && nodes.empty()) {
+      for (const std::string &name : delegates) {
+        warnings.push_back(name + " took none of the model's nodes");
+      }
+    }
+    warn_of_open_axes(options);
+    return Status();
+  }
+
+  // Everything between the model and its first invoke, anew.
+  Status make(const edge_options &options, bool external, bool xnnpack) {
+    forget_interpreter();
+    Delegation taken;
+    EDGE_TRY(step(EDGE_COLD_CREATE, "creating the interpreter", [&] {
       options_ = api_.options_create();
       if (options_ == nullptr) return fail(EDGE_NO_MEMORY, "no memory for the runtime's options");
       api_.options_set_reporter(options_, report, this);
       api_.options_set_threads(options_, options.threads);
-      if (options.use_xnnpack != 0) counter = add_xnnpack(options.threads);
+      if (external) EDGE_TRY(create_external(options));
+      if (xnnpack) EDGE_TRY(create_xnnpack(options.threads));
+      nodes_known = true;
+      for (tflite::Delegate *each : delegates_) {
+        nodes_known = taken.watch(each) && nodes_known;
+        if (api_.modify_with_delegate == nullptr) api_.options_add_delegate(options_, each);
+      }
       interpreter_ = api_.interpreter_create(model_, options_);
-      return interpreter_ != nullptr
-                 ? Status()
-                 : fail(EDGE_RUNTIME, "the runtime can't run %s", options.model_path);
+      if (interpreter_ == nullptr) {
+        return fail(EDGE_RUNTIME, "the runtime can't run %s", options.model_path);
+      }
+      if (options.signature != nullptr) EDGE_TRY(choose_signature(options.signature));
+      EDGE_TRY(resize_inputs(options));
+      if (api_.modify_with_delegate == nullptr) return Status();
+      for (tflite::Delegate *each : delegates_) {
+        if (api_.modify_with_delegate(interpreter_, each) != 0) {
+          return fail(EDGE_RUNTIME, "the runtime can't run %s with this delegate",
+                      options.model_path);
+        }
+      }
+      return Status();
     }));
-    EDGE_TRY(step(EDGE_COLD_ALLOCATE, [&] {
-      return api_.allocate_tensors(interpreter_) == 0
-                 ? Status()
-                 : fail(EDGE_RUNTIME, "the runtime can't allocate the tensors of %s",
-                        options.model_path);
+    EDGE_TRY(step(EDGE_COLD_ALLOCATE, "allocating the tensors", [&] {
+      const tflite::Result result = runner_ == nullptr ? api_.allocate_tensors(interpreter_)
+                                                       : api_.signature_allocate(runner_);
+      if (result == 0) return Status();
+      return resized_.empty() ? fail(EDGE_RUNTIME, "the runtime can't allocate the tensors of %s",
+                                     options.model_path)
+                              : fail(EDGE_BAD_INPUT, "%s can't take the shape %s",
+                                     options.model_path, resized_.c_str());
     }));
-    if (delegation.applied != 0 && delegation.nodes_delegated == 0) {
-      warnings.push_back("XNNPACK took none of the model's nodes: every kernel is a built-in one");
-    }
+    taken.tell(this);
+    return zero_inputs();
+  }
+
+  void forget_interpreter() {
+    if (runner_ != nullptr) api_.signature_delete(std::exchange(runner_, nullptr));
+    if (interpreter_ != nullptr) api_.interpreter_delete(std::exchange(interpreter_, nullptr));
+    // The interpreter uses its delegates until its very end.
+    if (xnnpack_ != nullptr && api_.xnnpack_delete != nullptr) api_.xnnpack_delete(xnnpack_);
+    xnnpack_ = nullptr;
+    external_.reset();
+    if (options_ != nullptr) api_.options_delete(std::exchange(options_, nullptr));
+    delegates_.clear();
+    delegates.clear();
+    delegation = {};
+    resized_.clear();
+  }
+
+  Status create_external(const edge_options &options) {
+    const RuntimeCall call("creating the external delegate");
+    external_ = std::make_unique<ExternalDelegate>();
+    EDGE_TRY(external_->create(options));
+    add_delegate(external_->get(), options.delegate_path);
     return Status();
   }
 
-  std::unique_ptr<NodeCounter> add_xnnpack(int32_t threads) {
-    if (api_.xnnpack_default_options == nullptr || api_.xnnpack_create == nullptr) {
-      warnings.push_back("the library has no XNNPACK delegate: every kernel is a built-in one");
-      return nullptr;
-    }
+  Status create_xnnpack(int32_t threads) {
     tflite::XnnpackOptions xnnpack = api_.xnnpack_default_options();
     xnnpack.num_threads = threads;
-    delegate_ = api_.xnnpack_create(&xnnpack);
-    if (delegate_ == nullptr) {
-      warnings.push_back("the library can't create its XNNPACK delegate");
-      return nullptr;
-    }
+    xnnpack_ = api_.xnnpack_create(&xnnpack);
+    if (xnnpack_ == nullptr) return fail(EDGE_RUNTIME, "the library can't create it");
+    add_delegate(xnnpack_, "XNNPACK");
+    return Status();
+  }
+
+  void add_delegate(tflite::Delegate *delegate, const char *name) {
+    delegates_.push_back(delegate);
+    delegates.push_back(name);
     delegation.applied = 1;
-    api_.options_add_delegate(options_, delegate_);
-    return std::make_unique<NodeCounter>(delegate_, &delegation);
+  }
+
+  Status choose_signature(const char *key) {
+    std::string known;
+    for (int32_t i = 0; i < api_.signature_count(interpreter_); ++i) {
+      const char *each = api_.signature_key(interpreter_, i);
+      if (each == nullptr) continue;
+      if (strcmp(each, key) == 0) {
+        runner_ = api_.signature_runner(interpreter_, key);
+        return runner_ != nullptr
+                   ? Status()
+                   : fail(EDGE_RUNTIME, "the runtime can't run the signature '%s'", key);
+      }
+      known += std::string(known.empty() ? "" : ", ") + "'" + each + "'";
+    }
+    return fail(EDGE_BAD_INPUT, "there is no signature '%s'; %s%s", key,
+                known.empty() ? "the model has none" : "the model's are ", known.c_str());
+  }
+
+  Status resize_inputs(const edge_options &options) {
+    for (int32_t i = 0; i < options.shape_count; ++i) {
+      const edge_shape &shape = options.shapes[i];
+      const int32_t index = find_input(shape.name);
+      if (index < 0) {
+        return fail(EDGE_BAD_INPUT, "there is no input '%s' to give a shape; the model's inputs %s",
+                    shape.name, ("are " + input_names()).c_str());
+      }
+      EDGE_TRY(resize(index, std::vector<int32_t>(shape.dims, shape.dims + shape.rank)));
+    }
+    if (options.batch == 0) return Status();
+    bool batched = false;
+    for (int32_t i = 0; i < input_count(); ++i) {
+      if (shape_given(options, input_name(i))) continue;
+      std::vector<int32_t> dims = dims_of(input_tensor(i));
+      if (dims.empty()) continue;
+      dims[0] = options.batch;
+      batched = true;
+      EDGE_TRY(resize(i, dims));
+    }
+    if (batched) return Status();
+    return fail(EDGE_BAD_INPUT, "there is no input left whose first axis the batch could be");
+  }
+
+  Status resize(int32_t index, const std::vector<int32_t> &dims) {
+    const char *name = input_name(index);
+    const std::vector<int32_t> present = dims_of(input_tensor(index));
+    if (present == dims) return Status();
+    const std::string text = shape_text(dims);
+    // A kernel may trust the number of axes; only a tensor of none may have any number.
+    if (!present.empty() && present.size() != dims.size()) {
+      return fail(EDGE_BAD_INPUT, "input '%s' has %zu axes, %s: it can't have the shape %s", name,
+                  present.size(), shape_text(present).c_str(), text.c_str());
+    }
+    double bytes = 1;
+    for (const int32_t axis : dims) bytes *= axis;
+    const double memory =
+        static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+    if (bytes > memory) {
+      return fail(EDGE_BAD_INPUT, "input '%s' of the shape %s is more than this board's memory",
+                  name, text.c_str());
+    }
+    const int32_t rank = static_cast<int32_t>(dims.size());
+    const tflite::Result result = runner_ == nullptr
+                                      ? api_.resize_input(interpreter_, index, dims.data(), rank)
+                                      : api_.signature_resize(runner_, name, dims.data(), rank);
+    if (result != 0) {
+      return fail(EDGE_BAD_INPUT, "input '%s' can't take the shape %s", name, text.c_str());
+    }
+    if (!resized_.empty()) resized_ += " and ";
+    resized_ += text + " of input '" + name + "'";
+    return Status();
+  }
+
+  static bool shape_given(const edge_options &options, const char *name) {
+    return std::any_of(options.shapes, options.shapes + options.shape_count,
+                       [&](const edge_shape &shape) { return strcmp(shape.name, name) == 0; });
+  }
+
+  void warn_of_open_axes(const edge_options &options) {
+    if (api_.tensor_open_rank == nullptr || api_.tensor_open_dim == nullptr) return;
+    for (int32_t i = 0; i < input_count(); ++i) {
+      const tflite::Tensor *tensor = input_tensor(i);
+      if (shape_given(options, input_name(i))) continue;
+      std::vector<int32_t> dims;
+      for (int32_t axis = 0; axis < api_.tensor_open_rank(tensor); ++axis) {
+        dims.push_back(api_.tensor_open_dim(tensor, axis));
+      }
+      const size_t covered = options.batch != 0 ? 1 : 0;
+      if (dims.size() < covered ||
+          std::find(dims.begin() + static_cast<ptrdiff_t>(covered), dims.end(), -1) == dims.end()) {
+        continue;
+      }
+      warnings.push_back(std::string("the model leaves axes of input '") + input_name(i) +
+                         "' open, " + shape_text(dims) + ": it runs with " +
+                         shape_text(dims_of(tensor)) + "; give --batch or --shape for others");
+    }
   }
 
   // Fresh tensors hold whatever was in memory, which may be out of range for a lookup.
   Status zero_inputs() {
     for (int32_t i = 0; i < input_count(); ++i) {
-      tflite::Tensor *tensor = api_.input(interpreter_, i);
-      if (api_.tensor_type(tensor) == EDGE_STRING) {
-        return fail(EDGE_BAD_MODEL, "input '%s' takes strings, which edge can't give",
-                    api_.tensor_name(tensor));
-      }
+      tflite::Tensor *tensor = input_tensor(i);
+      if (tensor == nullptr) return fail(EDGE_BAD_MODEL, "%s lacks input %d", path_.c_str(), i);
+      if (api_.tensor_type(tensor) == EDGE_STRING) continue;
       void *data = api_.tensor_data(tensor);
       if (data != nullptr) memset(data, 0, api_.tensor_bytes(tensor));
     }
     return Status();
   }
 
-  Status check_size(const tflite::Tensor *tensor, uint64_t size_bytes) const {
-    const size_t expected = api_.tensor_bytes(tensor);
-    if (size_bytes == expected) return Status();
-    return fail(EDGE_BAD_INPUT, "tensor '%s' has %zu bytes, not %llu", api_.tensor_name(tensor),
-                expected, static_cast<unsigned long long>(size_bytes));
+  const char *input_name(int32_t index) const {
+    const char *name = runner_ == nullptr ? api_.tensor_name(api_.input(interpreter_, index))
+                                          : api_.signature_input_name(runner_, index);
+    return name != nullptr ? name : "";
   }
 
-  Status describe(const tflite::Tensor *tensor, edge_tensor *result) const {
+  const char *output_name(int32_t index) const {
+    const char *name = runner_ == nullptr ? api_.tensor_name(api_.output(interpreter_, index))
+                                          : api_.signature_output_name(runner_, index);
+    return name != nullptr ? name : "";
+  }
+
+  tflite::Tensor *input_tensor(int32_t index) const {
+    return runner_ == nullptr ? api_.input(interpreter_, index)
+                              : api_.signature_input(runner_, input_name(index));
+  }
+
+  const tflite::Tensor *output_tensor(int32_t index) const {
+    return runner_ == nullptr ? api_.output(interpreter_, index)
+                              : api_.signature_output(runner_, output_name(index));
+  }
+
+  int32_t find_input(const char *name) const {
+    for (int32_t i = 0; i < input_count(); ++i) {
+      if (strcmp(input_name(i), name) == 0) return i;
+    }
+    return -1;
+  }
+
+  std::string input_names() const {
+    std::string text;
+    for (int32_t i = 0; i < input_count(); ++i) {
+      text += std::string(i > 0 ? ", '" : "'") + input_name(i) + "'";
+    }
+    return text;
+  }
+
+  std::vector<int32_t> dims_of(const tflite::Tensor *tensor) const {
+    std::vector<int32_t> dims;
+    for (int32_t i = 0; i < api_.tensor_rank(tensor); ++i) {
+      dims.push_back(api_.tensor_dim(tensor, i));
+    }
+    return dims;
+  }
+
+  Status check_size(const char *name, const tflite::Tensor *tensor, uint64_t size_bytes) const {
+    const size_t expected = api_.tensor_bytes(tensor);
+    if (size_bytes == expected) return Status();
+    return fail(EDGE_BAD_INPUT, "tensor '%s' has %zu bytes, not %llu", name, expected,
+                static_cast<unsigned long long>(size_bytes));
+  }
+
+  Status describe(const char *name, const tflite::Tensor *tensor, edge_tensor *result) const {
     *result = edge_tensor{};
-    const char *name = api_.tensor_name(tensor);
-    result->name = name != nullptr ? name : "";
+    result->name = name;
+    if (tensor == nullptr) return fail(EDGE_BAD_MODEL, "%s lacks tensor '%s'", path_.c_str(), name);
     result->dtype = api_.tensor_type(tensor);
     result->rank = api_.tensor_rank(tensor);
     if (result->rank > EDGE_MAX_RANK) {
@@ -282,13 +486,19 @@ class TfliteEngine final : public Engine {
     *reported += '\n';
   }
 
-  Library library_;
+  Library library_{
+      "it doesn't offer the TfLite C API that edge speaks: take a library that does, such as "
+      "libLiteRt.so of ai-edge-litert 2.1.0 for aarch64"};
   tflite::Api api_{};
   tflite::Model *model_ = nullptr;
   tflite::Options *options_ = nullptr;
-  tflite::Delegate *delegate_ = nullptr;
+  std::unique_ptr<ExternalDelegate> external_;
+  tflite::Delegate *xnnpack_ = nullptr;
+  std::vector<tflite::Delegate *> delegates_;  // in the order in which they see the model
   tflite::Interpreter *interpreter_ = nullptr;
+  tflite::SignatureRunner *runner_ = nullptr;  // of the signature; nullptr: the primary subgraph
   std::string path_;
+  std::string resized_;  // the shapes that inputs were given
   std::string reported_;
 };
 

@@ -5,6 +5,7 @@
 #include <link.h>
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "file.h"
 
@@ -69,13 +70,13 @@ Status check_elf(const char *path) {
   EDGE_TRY(file.open(path));
   const uint8_t *bytes = file.data();
   if (file.size() < 20 || memcmp(bytes, ELFMAG, SELFMAG) != 0) {
-    return fail(EDGE_BAD_LIBRARY, "%s is not a shared library: give the runtime's .so file", path);
+    return fail(EDGE_BAD_LIBRARY, "%s is not a shared library: give an .so file", path);
   }
   const unsigned elf_class = bytes[EI_CLASS];
   const unsigned machine = bytes[18] | bytes[19] << 8;
   if (machine != own_machine || elf_class != own_class) {
-    return fail(EDGE_BAD_LIBRARY, "%s is for %s, this runner is for %s: take the library for %s",
-                path, machine_name(machine, elf_class), machine_name(own_machine, own_class),
+    return fail(EDGE_BAD_LIBRARY, "%s is for %s, this runner is for %s: take the one for %s", path,
+                machine_name(machine, elf_class), machine_name(own_machine, own_class),
                 machine_name(own_machine, own_class));
   }
   return check_segments(path, file);
@@ -100,22 +101,50 @@ const char *remedy_for(const char *reason) {
   return "copy it again";
 }
 
+Status load(const char *path, int flags, void **handle) {
+  EDGE_TRY(check_elf(path));
+  *handle = dlopen(path, RTLD_NOW | flags);
+  if (*handle != nullptr) return Status();
+  const char *reason = dlerror();
+  if (reason == nullptr) reason = "no reason given";
+  return fail(EDGE_BAD_LIBRARY, "can't load %s: %s: %s", path, reason, remedy_for(reason));
+}
+
+bool talkative = false;
+
 }  // namespace
+
+void make_runtimes_talkative() {
+  talkative = true;
+}
+
+bool runtimes_are_talkative() {
+  return talkative;
+}
 
 Status Library::open(const char *path) {
   // Without a slash dlopen would search the system's folders for another file of that name.
   path_ = strchr(path, '/') != nullptr ? path : std::string("./") + path;
-  EDGE_TRY(check_elf(path_.c_str()));
+  const std::string folder = path_.substr(0, path_.rfind('/') + 1);
+  for (const char *name : {"libgcc_s.so.1", "libstdc++.so.6"}) {
+    const std::string sibling = folder + name;
+    void *ignored;
+    if (access(sibling.c_str(), F_OK) == 0) EDGE_TRY(load(sibling.c_str(), RTLD_GLOBAL, &ignored));
+  }
   // Runtimes have threads. Before glibc 2.34 those live in a library of their own, and it is better
   // there from the start than brought in by dlopen; naming a function of it makes it so.
   [[maybe_unused]] void *volatile threads = reinterpret_cast<void *>(&pthread_create);
-  handle_ = dlopen(path_.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (handle_ == nullptr) {
-    const char *reason = dlerror();
-    if (reason == nullptr) reason = "no reason given";
-    return fail(EDGE_BAD_LIBRARY, "can't load %s: %s: %s", path, reason, remedy_for(reason));
-  }
+  EDGE_TRY(load(path_.c_str(), RTLD_LOCAL, &handle_));
+  if (talkative) raise_log_level();
   return Status();
+}
+
+void Library::raise_log_level() const {
+  // tflite::logging_internal::MinimalLogger::SetMinimumLogSeverity; 0 is VERBOSE.
+  int (*set_severity)(int) = nullptr;
+  find("_ZN6tflite16logging_internal13MinimalLogger21SetMinimumLogSeverityENS_11LogSeverityE",
+       &set_severity);
+  if (set_severity != nullptr) set_severity(0);
 }
 
 void *Library::find(const char *symbol) const {
@@ -123,11 +152,7 @@ void *Library::find(const char *symbol) const {
 }
 
 Status Library::lacks(const char *symbol) const {
-  return fail(
-      EDGE_BAD_LIBRARY,
-      "%s lacks %s, so it doesn't offer the TfLite C API: take a library that does, such as "
-      "libLiteRt.so of ai-edge-litert 2.1.0 for aarch64",
-      path_.c_str(), symbol);
+  return fail(EDGE_BAD_LIBRARY, "%s lacks %s: %s", path_.c_str(), symbol, advice_);
 }
 
 }  // namespace edge

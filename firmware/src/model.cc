@@ -28,6 +28,40 @@ Status check_shape(const edge_shape &shape) {
   return Status();
 }
 
+// Whether arrays have elements like the tensor's.
+Status check_dtype(const char *what, const edge_tensor &tensor) {
+  switch (tensor.dtype) {
+    case EDGE_STRING:
+      return fail(EDGE_BAD_INPUT,
+                  "%s '%s' is made of strings, which edge doesn't carry: take the "
+                  "part of the model that works on numbers",
+                  what, tensor.name);
+    case EDGE_NOTYPE:
+    case EDGE_RESOURCE:
+    case EDGE_VARIANT:
+    case EDGE_INT4:
+      return fail(EDGE_BAD_INPUT, "%s '%s' has a type that no array has (%d)", what, tensor.name,
+                  tensor.dtype);
+    default:
+      if (tensor.dtype < EDGE_INT4) return Status();
+      return fail(EDGE_BAD_INPUT, "%s '%s' has a type that edge doesn't know (%d)", what,
+                  tensor.name, tensor.dtype);
+  }
+}
+
+Status check_dtypes(const Engine &engine) {
+  edge_tensor tensor;
+  for (int32_t i = 0; i < engine.input_count(); ++i) {
+    EDGE_TRY(engine.input(i, &tensor));
+    EDGE_TRY(check_dtype("input", tensor));
+  }
+  for (int32_t i = 0; i < engine.output_count(); ++i) {
+    EDGE_TRY(engine.output(i, &tensor));
+    EDGE_TRY(check_dtype("output", tensor));
+  }
+  return Status();
+}
+
 Status open_engine(const edge_options &options, std::unique_ptr<Engine> *engine) {
   const RuntimeCall call("opening the model");
   switch (options.engine) {
@@ -53,6 +87,7 @@ Status open_model(const edge_options *options, edge_model **result) {
   if (!model) return fail(EDGE_NO_MEMORY, "no memory for a model");
   model->path = options->model_path;
   EDGE_TRY(open_engine(*options, &model->engine));
+  EDGE_TRY(check_dtypes(*model->engine));
   *result = model.release();
   return Status();
 }

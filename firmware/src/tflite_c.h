@@ -13,6 +13,7 @@ struct Model;
 struct Options;
 struct Interpreter;
 struct Tensor;
+struct SignatureRunner;
 
 using Result = int;  // 0 is success
 
@@ -69,7 +70,26 @@ struct Api {
   int32_t (*output_count)(const Interpreter *interpreter);
   Tensor *(*input)(const Interpreter *interpreter, int32_t index);
   const Tensor *(*output)(const Interpreter *interpreter, int32_t index);
-  Result (*reset_variables)(Interpreter *interpreter);  // optional
+  Result (*resize_input)(Interpreter *interpreter, int32_t index, const int *dims, int32_t rank);
+  // Optional. Where there is no such function, delegates are added to the options, and so see the
+  // model before its inputs are resized.
+  Result (*modify_with_delegate)(const Interpreter *interpreter, Delegate *delegate);
+
+  // All or none: a library may be from before signatures.
+  int32_t (*signature_count)(const Interpreter *interpreter);
+  const char *(*signature_key)(const Interpreter *interpreter, int32_t index);
+  SignatureRunner *(*signature_runner)(const Interpreter *interpreter, const char *key);
+  void (*signature_delete)(SignatureRunner *runner);
+  Result (*signature_allocate)(SignatureRunner *runner);
+  Result (*signature_invoke)(SignatureRunner *runner);
+  Result (*signature_resize)(SignatureRunner *runner, const char *input, const int *dims,
+                             int32_t rank);
+  size_t (*signature_input_count)(const SignatureRunner *runner);
+  size_t (*signature_output_count)(const SignatureRunner *runner);
+  const char *(*signature_input_name)(const SignatureRunner *runner, int32_t index);
+  const char *(*signature_output_name)(const SignatureRunner *runner, int32_t index);
+  Tensor *(*signature_input)(SignatureRunner *runner, const char *name);
+  const Tensor *(*signature_output)(const SignatureRunner *runner, const char *name);
 
   int (*tensor_type)(const Tensor *tensor);
   int32_t (*tensor_rank)(const Tensor *tensor);
@@ -78,6 +98,10 @@ struct Api {
   void *(*tensor_data)(const Tensor *tensor);
   const char *(*tensor_name)(const Tensor *tensor);
   Quantization (*tensor_quantization)(const Tensor *tensor);
+
+  // Optional, both: the dimensions as the model's file has them, -1 where it leaves them open.
+  int32_t (*tensor_open_rank)(const Tensor *tensor);
+  int32_t (*tensor_open_dim)(const Tensor *tensor, int32_t axis);
 
   // All three or none: a library may be built without XNNPACK.
   XnnpackOptions (*xnnpack_default_options)();

@@ -1,16 +1,21 @@
 // A runtime library that does what the tests ask for, by words in the environment variable
 // EDGE_FAKE. It doubles its inputs: tensor x (float32 [1, 4]) gives y; with "two_inputs" also an
-// int8 tensor q [2, 3], which gives r.
+// int8 tensor q [2, 3], which gives r. Of these, the first axis may be up to four times as large.
+// With "signatures" there is one, "double", which calls them in_x and so on.
 //
-// Compiled in variants: FAKE_NO_XNNPACK lacks the delegate, FAKE_NO_CREATE the interpreter.
+// Compiled in variants: FAKE_NO_XNNPACK lacks the delegate, FAKE_NO_CREATE the interpreter,
+// FAKE_OLD signatures and a way to apply delegates to an interpreter.
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <algorithm>
 #include <new>
+#include <vector>
 
+#include "delegate_c.h"
 #include "tflite_c.h"
 
 namespace edge::tflite {
@@ -22,7 +27,7 @@ struct Model {
 struct Options {
   Reporter *reporter;
   void *user_data;
-  Delegate *delegate;
+  std::vector<Delegate *> delegates;
 };
 
 struct Tensor {
@@ -33,6 +38,23 @@ struct Tensor {
   size_t bytes;
   Quantization quantization;
   uint8_t data[64];
+  bool open;  // the file leaves the first axis open
+};
+
+template <size_t count>
+struct FewInts {
+  int32_t size;
+  int32_t values[count];
+};
+
+// Five nodes of one subgraph, of which XNNPACK takes 0, 1 and 3 by the nodes 5 and 6.
+// Node 4 is an addition, for others to take.
+struct Graph {
+  edge::delegate::Context context;
+  edge::delegate::Tensor tensors[2];
+  FewInts<1> dims = {1, {4}};
+  std::vector<int32_t> nodes;
+  IntArray *plan;  // of them, while it is shown to a delegate
 };
 
 struct Interpreter {
@@ -41,6 +63,11 @@ struct Interpreter {
   int invocations;
   Tensor inputs[2];
   Tensor outputs[2];
+  Graph graph;
+};
+
+struct SignatureRunner {
+  Interpreter *interpreter;
 };
 
 }  // namespace edge::tflite
@@ -62,31 +89,85 @@ void tell(Reporter *reporter, void *user_data, const char *format, ...) {
   va_end(arguments);
 }
 
-// The context of the delegate: five nodes, of which XNNPACK takes 0, 1 and 3 by nodes 5 and 6.
-struct Graph {
-  Context context;
-  IntArray *plan;
-};
-
-[[maybe_unused]] IntArray *make_plan(const int32_t *nodes, int32_t count) {
-  auto *plan = static_cast<IntArray *>(malloc(sizeof(IntArray) + sizeof(int32_t) * 8));
-  plan->size = count;
-  memcpy(plan->values, nodes, sizeof(int32_t) * static_cast<size_t>(count));
-  return plan;
+[[maybe_unused]] Graph *graph_of(void *context) {
+  return reinterpret_cast<Graph *>(context);  // the context is its first member
 }
 
-[[maybe_unused]] Result get_plan(Context *context, IntArray **plan) {
-  *plan = reinterpret_cast<Graph *>(context)->plan;
+// The runtime reuses one array, and so frees the one before.
+[[maybe_unused]] Result get_plan(edge::delegate::Context *context,
+                                 edge::delegate::IntArray **plan) {
+  Graph *graph = graph_of(context);
+  free(graph->plan);
+  const size_t bytes = sizeof(int32_t) * graph->nodes.size();
+  graph->plan = static_cast<IntArray *>(malloc(sizeof(IntArray) + bytes));
+  graph->plan->size = static_cast<int32_t>(graph->nodes.size());
+  memcpy(graph->plan->values, graph->nodes.data(), bytes);
+  *plan = reinterpret_cast<edge::delegate::IntArray *>(graph->plan);
   return 0;
 }
 
+[[maybe_unused]] Result get_node(edge::delegate::Context *, int index, edge::delegate::Node **node,
+                                 edge::delegate::Registration **registration) {
+  static FewInts<2> inputs = {2, {0, 0}};
+  static FewInts<1> outputs = {1, {1}};
+  static int32_t no_activation = 0;
+  static edge::delegate::Registration registrations[2];
+  static edge::delegate::Node nodes[2];
+  for (edge::delegate::Node &each : nodes) {
+    each.inputs = reinterpret_cast<edge::delegate::IntArray *>(&inputs);
+    each.outputs = reinterpret_cast<edge::delegate::IntArray *>(&outputs);
+    each.builtin_data = &no_activation;
+  }
+  registrations[0].builtin_code = 99;
+  registrations[1].builtin_code = edge::delegate::builtin_add;
+  *node = &nodes[index == 4];
+  *registration = &registrations[index == 4];
+  return 0;
+}
+
+// The new node is not run: this runtime computes nothing but its doubles.
+[[maybe_unused]] Result replace_nodes(edge::delegate::Context *context,
+                                      edge::delegate::Registration,
+                                      const edge::delegate::IntArray *taken,
+                                      edge::delegate::Delegate *) {
+  std::vector<int32_t> &nodes = graph_of(context)->nodes;
+  for (int32_t i = 0; i < taken->size; ++i) {
+    nodes.erase(std::remove(nodes.begin(), nodes.end(), taken->values[i]), nodes.end());
+  }
+  nodes.push_back(7);
+  return 0;
+}
+
+[[maybe_unused]] Result apply(Interpreter *interpreter, Delegate *delegate) {
+  Graph &graph = interpreter->graph;
+  const Result result =
+      delegate->prepare(reinterpret_cast<edge::tflite::Context *>(&graph.context), delegate);
+  free(graph.plan);
+  graph.plan = nullptr;
+  return result;
+}
+
+[[maybe_unused]] void report_error(edge::delegate::Context *, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  fputs("ERROR: ", stderr);
+  vfprintf(stderr, format, arguments);
+  fputc('\n', stderr);
+  va_end(arguments);
+}
+
 #ifndef FAKE_NO_XNNPACK
-Result prepare(Context *context, Delegate *) {
+Result prepare(edge::tflite::Context *context, Delegate *) {
+  if (wanted("xnnpack_refuses")) {
+    fputs("ERROR: dynamic tensors are not for me\n", stderr);
+    return 1;
+  }
   if (wanted("delegate_none")) return 0;
-  auto *graph = reinterpret_cast<Graph *>(context);
-  const int32_t after[] = {5, 2, 6, 4};
-  free(graph->plan);
-  graph->plan = make_plan(after, 4);
+  std::vector<int32_t> &nodes = graph_of(context)->nodes;
+  for (const int32_t taken : {0, 1, 3}) {
+    nodes.erase(std::remove(nodes.begin(), nodes.end(), taken), nodes.end());
+  }
+  nodes.insert(nodes.end(), {5, 6});
   return 0;
 }
 #endif
@@ -125,7 +206,7 @@ FAKE_API void TfLiteInterpreterOptionsSetErrorReporter(Options *options, Reporte
   options->user_data = user_data;
 }
 FAKE_API void TfLiteInterpreterOptionsAddDelegate(Options *options, Delegate *delegate) {
-  options->delegate = delegate;
+  options->delegates.push_back(delegate);
 }
 
 #ifndef FAKE_NO_CREATE
@@ -144,17 +225,28 @@ FAKE_API Interpreter *TfLiteInterpreterCreate(const Model *, const Options *opti
   auto *made = new (std::nothrow) Interpreter();
   made->reporter = options->reporter;
   made->user_data = options->user_data;
-  const Tensor x = {"x", 1, {1, 4}, 2, 16, {0.0f, 0}, {0xff, 0xff}};
-  const Tensor q = {"q", 9, {2, 3}, 2, 6, {0.5f, -3}, {0xff, 0xff}};
+  const Tensor x = {"x", 1, {1, 4}, 2, 16, {0.0f, 0}, {0xff, 0xff}, wanted("open_axes")};
+  const Tensor q = {"q", 9, {2, 3}, 2, 6, {0.5f, -3}, {0xff, 0xff}, false};
   made->inputs[0] = made->outputs[0] = x;
   made->inputs[1] = made->outputs[1] = q;
   made->outputs[0].name = "y";
   made->outputs[1].name = "r";
-  if (options->delegate != nullptr) {
-    const int32_t nodes[] = {0, 1, 2, 3, 4};
-    Graph graph = {{0, get_plan}, make_plan(nodes, 5)};
-    options->delegate->prepare(&graph.context, options->delegate);
-    free(graph.plan);
+  if (wanted("string_input")) made->inputs[0].type = 5;
+  if (wanted("string_output")) made->outputs[0].type = 5;
+  made->graph.nodes = {0, 1, 2, 3, 4};
+  made->graph.context.get_execution_plan = get_plan;
+  made->graph.context.report_error = report_error;
+  made->graph.context.get_node = get_node;
+  made->graph.context.replace_nodes = replace_nodes;
+  made->graph.context.tensors = made->graph.tensors;
+  for (edge::delegate::Tensor &tensor : made->graph.tensors) {
+    tensor.type = edge::delegate::type_float32;
+    tensor.dims = reinterpret_cast<edge::delegate::IntArray *>(&made->graph.dims);
+  }
+  for (Delegate *delegate : options->delegates) {
+    if (apply(made, delegate) == 0) continue;
+    delete made;
+    return nullptr;
   }
   return made;
 }
@@ -169,6 +261,10 @@ FAKE_API Result TfLiteInterpreterAllocateTensors(Interpreter *interpreter) {
     tell(interpreter->reporter, interpreter->user_data, "Node number 0 (MyOp) failed to prepare.");
     return 1;
   }
+  if (wanted("misfit") && interpreter->inputs[0].dims[0] != 1) {
+    tell(interpreter->reporter, interpreter->user_data, "num_elements != 4");
+    return 1;
+  }
   return wanted("allocate_fails") ? 1 : 0;
 }
 FAKE_API Result TfLiteInterpreterInvoke(Interpreter *interpreter) {
@@ -180,11 +276,15 @@ FAKE_API Result TfLiteInterpreterInvoke(Interpreter *interpreter) {
     fputs("INFO: the first invoke takes long\n", stderr);
   }
   ++interpreter->invocations;
-  for (int i = 0; i < 4; ++i) {
+  if (wanted("invoke_crashes")) abort();
+  Tensor &x = interpreter->inputs[0], &y = interpreter->outputs[0];
+  memcpy(y.dims, x.dims, sizeof y.dims);
+  y.bytes = x.bytes;
+  for (size_t i = 0; i < x.bytes / 4; ++i) {
     float value;
-    memcpy(&value, interpreter->inputs[0].data + 4 * i, 4);
+    memcpy(&value, x.data + 4 * i, 4);
     value *= 2;
-    memcpy(interpreter->outputs[0].data + 4 * i, &value, 4);
+    memcpy(y.data + 4 * i, &value, 4);
   }
   for (int i = 0; i < 6; ++i) {
     interpreter->outputs[1].data[i] = static_cast<uint8_t>(2 * interpreter->inputs[1].data[i]);
@@ -204,6 +304,77 @@ FAKE_API const Tensor *TfLiteInterpreterGetOutputTensor(const Interpreter *inter
                                                         int32_t index) {
   return &interpreter->outputs[index];
 }
+
+FAKE_API Result TfLiteInterpreterResizeInputTensor(Interpreter *interpreter, int32_t index,
+                                                   const int *dims, int32_t rank) {
+  Tensor &tensor = interpreter->inputs[index];
+  const int32_t first = index == 0 ? 1 : 2;
+  if (rank != 2 || dims[1] != tensor.dims[1] || dims[0] > 4 * first) {
+    tell(interpreter->reporter, interpreter->user_data, "I don't stretch that far");
+    return 1;
+  }
+  tensor.dims[0] = dims[0];
+  tensor.bytes = static_cast<size_t>(dims[0] * dims[1]) * (index == 0 ? 4 : 1);
+  return 0;
+}
+
+FAKE_API int32_t TfLiteOpaqueTensorGetNumDimsSignature(const Tensor *tensor) {
+  return tensor->open ? tensor->rank : -1;
+}
+FAKE_API int32_t TfLiteOpaqueTensorGetDimSignature(const Tensor *tensor, int32_t axis) {
+  return axis == 0 ? -1 : tensor->dims[axis];
+}
+
+#ifndef FAKE_OLD
+FAKE_API Result TfLiteInterpreterModifyGraphWithDelegate(Interpreter *interpreter,
+                                                         Delegate *delegate) {
+  return apply(interpreter, delegate);
+}
+
+FAKE_API int32_t TfLiteInterpreterGetSignatureCount(const Interpreter *) {
+  return wanted("signatures") ? 1 : 0;
+}
+FAKE_API const char *TfLiteInterpreterGetSignatureKey(const Interpreter *, int32_t) {
+  return "double";
+}
+FAKE_API SignatureRunner *TfLiteInterpreterGetSignatureRunner(Interpreter *interpreter,
+                                                              const char *) {
+  return new (std::nothrow) SignatureRunner{interpreter};
+}
+FAKE_API void TfLiteSignatureRunnerDelete(SignatureRunner *runner) {
+  delete runner;
+}
+FAKE_API size_t TfLiteSignatureRunnerGetInputCount(const SignatureRunner *) {
+  return wanted("two_inputs") ? 2 : 1;
+}
+FAKE_API size_t TfLiteSignatureRunnerGetOutputCount(const SignatureRunner *) {
+  return wanted("two_inputs") ? 2 : 1;
+}
+FAKE_API const char *TfLiteSignatureRunnerGetInputName(const SignatureRunner *, int32_t index) {
+  return index == 0 ? "in_x" : "in_q";
+}
+FAKE_API const char *TfLiteSignatureRunnerGetOutputName(const SignatureRunner *, int32_t index) {
+  return index == 0 ? "out_y" : "out_r";
+}
+FAKE_API Tensor *TfLiteSignatureRunnerGetInputTensor(SignatureRunner *runner, const char *name) {
+  return &runner->interpreter->inputs[strcmp(name, "in_x") == 0 ? 0 : 1];
+}
+FAKE_API const Tensor *TfLiteSignatureRunnerGetOutputTensor(const SignatureRunner *runner,
+                                                            const char *name) {
+  return &runner->interpreter->outputs[strcmp(name, "out_y") == 0 ? 0 : 1];
+}
+FAKE_API Result TfLiteSignatureRunnerResizeInputTensor(SignatureRunner *runner, const char *name,
+                                                       const int *dims, int32_t rank) {
+  return TfLiteInterpreterResizeInputTensor(runner->interpreter, strcmp(name, "in_x") == 0 ? 0 : 1,
+                                            dims, rank);
+}
+FAKE_API Result TfLiteSignatureRunnerAllocateTensors(SignatureRunner *runner) {
+  return TfLiteInterpreterAllocateTensors(runner->interpreter);
+}
+FAKE_API Result TfLiteSignatureRunnerInvoke(SignatureRunner *runner) {
+  return TfLiteInterpreterInvoke(runner->interpreter);
+}
+#endif
 
 FAKE_API int TfLiteTensorType(const Tensor *tensor) {
   return tensor->type;
