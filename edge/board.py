@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import platform
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -16,7 +17,7 @@ from typing import Any
 from edge import layout, toml
 from edge.errors import UsageError
 
-VERIFIED = ("datasheet", "hardware", "emulated")
+VERIFIED = ("datasheet", "hardware", "emulated", "itself")
 EMULATIONS = ("user", "machine")
 
 
@@ -30,7 +31,9 @@ class Board:
     :ivar glibc: the oldest C library that the board's system may have, e.g. ``2.28``.
     :ivar cores: processor cores.
     :ivar memory_mib: main memory in MiB (the smallest variant sold).
-    :ivar verified: who has seen these values: ``datasheet``, ``hardware`` or ``emulated``.
+    :ivar verified: who has seen these values: ``datasheet``, ``hardware`` or ``emulated``; a local
+        board is asked ``itself``.
+    :ivar local: this machine, without a link; what it can tell of itself need not be in the file.
     :ivar emulation: None for hardware; ``user`` or ``machine`` for QEMU.
     :ivar image: name of the emulated board's image, in edge/images.
     :ivar host: the SSH destination, from lab.toml; the board's own name if it says nothing.
@@ -48,6 +51,7 @@ class Board:
     toolchain: str = "zig"
     runtime: str = "litert-2.1.0"
     verified: str = "datasheet"
+    local: bool = False
     emulation: str | None = None
     image: str | None = None
     host: str | None = None
@@ -60,7 +64,8 @@ class Board:
 
 _LAB_KEYS = frozenset({"host", "root"})
 _OWN_KEYS = {f.name: f for f in fields(Board) if f.name not in _LAB_KEYS | {"name"}}
-_KINDS: Mapping[str, type] = {"cores": int, "memory_mib": int}
+_KINDS: Mapping[str, type] = {"cores": int, "memory_mib": int, "local": bool}
+_KIND_NAMES = {int: "a whole number", bool: "true or false", str: "text"}
 
 
 def files() -> dict[str, Path]:
@@ -82,6 +87,8 @@ def load(name: str, *, host: str | None = None) -> Board:
         )
     path = known[name]
     values = {"name": name, **_checked(path, toml.read(path), frozenset(_OWN_KEYS))}
+    if values.get("local"):
+        values = {**_this_machine(), **values}
     values.update(_lab_entry(name))
     if host is not None:
         values["host"] = host
@@ -91,6 +98,16 @@ def load(name: str, *, host: str | None = None) -> Board:
     board = Board(**values)
     _check_values(board, path)
     return board
+
+
+def _this_machine() -> dict[str, Any]:
+    return {
+        "arch": platform.machine(),
+        "cpu": "native",
+        "cores": os.cpu_count() or 1,
+        "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
+        "verified": "itself",
+    }
 
 
 def load_all() -> tuple[Board, ...]:
@@ -125,10 +142,7 @@ def _checked(
     for key, value in table.items():
         kind = _KINDS.get(key, str)
         if type(value) is not kind:
-            raise UsageError(
-                f"{path}: '{prefix}{key}' must be {'a whole number' if kind is int else 'text'}, "
-                f"not {value!r}"
-            )
+            raise UsageError(f"{path}: '{prefix}{key}' must be {_KIND_NAMES[kind]}, not {value!r}")
     return dict(table)
 
 
@@ -161,6 +175,10 @@ def _check_values(board: Board, path: Path) -> None:
         fail("verified", f"must be one of {', '.join(VERIFIED)}")
     if board.emulation is not None and board.emulation not in EMULATIONS:
         fail("emulation", f"must be one of {', '.join(EMULATIONS)}, or absent for hardware")
+    if board.local and board.emulated:
+        fail("local", "this machine is not emulated: remove local or emulation")
+    if board.local and board.host is not None:
+        raise UsageError(f"board {board.name} is this machine: it has no host to connect to")
     if board.emulated and board.image is None:
         fail("image", "an emulated board needs the name of an image in edge/images")
     for key in ("cores", "memory_mib"):

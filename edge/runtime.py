@@ -18,7 +18,7 @@ from edge import artifact, layout, toml
 from edge.artifact import Artifact
 from edge.errors import HostError, UsageError
 
-ENGINES = ("tflite",)
+ENGINES = ("tflite", "litert")
 """Adapters that edge-run has."""
 
 PLACE = "lib/libtflite.so"

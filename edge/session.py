@@ -15,6 +15,7 @@ from edge.facts import Facts
 from edge.layout import DeviceLayout
 from edge.transport import Transport, ssh
 from edge.transport.emulated import EmulatedTransport
+from edge.transport.local import LocalTransport
 from edge.transport.ssh import SshTarget
 
 
@@ -42,7 +43,9 @@ def connect(board: Board, progress: Callable[[str], None]) -> Iterator[Session]:
     :raises HostError: an emulated board can't be started on this machine.
     """
     with contextlib.ExitStack() as stack:
-        if board.emulation == "user":
+        if board.local:
+            opened = _opened(board, LocalTransport(board.name))
+        elif board.emulation == "user":
             opened = _user_mode(board, progress)
         elif board.emulation == "machine":
             guest = machine.running(board.name)
@@ -83,7 +86,10 @@ def _image(board: Board) -> str:
 
 
 def _over_ssh(board: Board, target: SshTarget) -> Session:
-    transport = ssh.connect(target)
+    return _opened(board, ssh.connect(target))
+
+
+def _opened(board: Board, transport: Transport) -> Session:
     try:
         return Session(board, transport, facts.read(transport, board.root))
     except BaseException:

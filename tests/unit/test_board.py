@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,23 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "boards").mkdir()
     return tmp_path / "boards"
+
+
+def test_this_machine_is_a_board_that_speaks_for_itself() -> None:
+    here = board.load("localhost")
+    assert (here.local, here.arch, here.verified) == (True, platform.machine(), "itself")
+    assert here.cores == os.cpu_count()
+    assert here.memory_mib > 0
+    assert here.runtime == "litert-2.3.0"
+
+
+def test_this_machine_has_no_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="localhost is this machine"):
+        board.load("localhost", host="pi@10.0.0.7")
+    lab = tmp_path / "lab.toml"
+    monkeypatch.setenv("EDGE_LAB", str(lab))
+    lab.write_text('[boards.localhost]\nroot = "/srv/edge"\n', encoding="utf-8")
+    assert board.load("localhost").root == "/srv/edge"
 
 
 def test_every_shipped_board_loads() -> None:
@@ -59,6 +78,8 @@ def test_a_file_in_the_working_directory_hides_a_shipped_board(folder: Path) -> 
         (GOOD + 'verified = "sure"', ["verified", "hardware"]),
         (GOOD + 'emulation = "user"', ["image"]),
         (GOOD + 'emulation = "magic"\nimage = "x"', ["emulation", "machine"]),
+        (GOOD + 'local = "yes"', ["'local'", "true or false"]),
+        (GOOD + 'local = true\nemulation = "user"\nimage = "x"', ["local", "not emulated"]),
         ("cores = = 4", ["no valid TOML", "line 1"]),
     ],
 )
