@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import flatbuffers
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from edge import model, tiny
 from edge.errors import UsageError
@@ -18,6 +22,15 @@ def made(tmp_path: Path, data: bytes) -> model.Model:
     path = tmp_path / "m.tflite"
     path.write_bytes(data)
     return model.read(path)
+
+
+def changed(data: bytes, change: Callable[[Any], None]) -> bytes:
+    """The model with something of it changed."""
+    tables = schema.ModelT.InitFromPackedBuf(data)
+    change(tables)
+    builder = flatbuffers.Builder()
+    builder.Finish(tables.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
 
 
 def test_a_dense_model_is_read_whole() -> None:
@@ -110,6 +123,54 @@ def test_weights_are_counted_once_by_their_type() -> None:
     assert sizes == {"int8": 64 * 64 + 64 * 32 + 32 * 10, "int32": 4 * (64 + 32 + 10)}
     assert list(sizes) == ["int8", "int32"]
     assert [tensor.buffer_bytes for tensor in model.largest_weights(read, 2)] == [4096, 2048]
+
+
+def test_tensors_that_share_data_count_once(tmp_path: Path) -> None:
+    def share(tables: Any) -> None:
+        tensors = {tensor.name: tensor for tensor in tables.subgraphs[0].tensors}
+        tensors[b"dense_bias"].buffer = tensors[b"kernel_bias"].buffer
+
+    assert model.weights(made(tmp_path, tiny.quantized()))["int32"] == 3 * 8
+    assert model.weights(made(tmp_path, changed(tiny.quantized(), share)))["int32"] == 2 * 8
+
+
+def test_data_may_lie_behind_the_tables(tmp_path: Path) -> None:
+    def move(tables: Any) -> None:
+        tables.buffers[1].data, tables.buffers[1].offset, tables.buffers[1].size = None, 500, 4
+
+    data = changed(tiny.elementwise("float32"), move)
+    with pytest.raises(UsageError, match=r"damaged .*a buffer ends behind the file"):
+        made(tmp_path, data)
+    constants = [t for t in made(tmp_path, data + bytes(500)).subgraphs[0].tensors if t.constant]
+    assert [(tensor.name, tensor.buffer_bytes) for tensor in constants] == [("three", 4)]
+
+
+def test_operators_beyond_the_first_127_are_known(tmp_path: Path) -> None:
+    graph, start = made(tmp_path, tiny.counter()).subgraphs
+    names = ["CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ADD", "ASSIGN_VARIABLE"]
+    assert [node.name for node in graph.operators] == names
+    assert [node.name for node in start.operators] == ["VAR_HANDLE", "ASSIGN_VARIABLE"]
+    newest = changed(
+        tiny.scalar(), lambda tables: setattr(tables.operatorCodes[0], "builtinCode", 9999)
+    )
+    assert made(tmp_path, newest).subgraphs[0].operators[0].name == "operator 9999"
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        lambda tables: setattr(tables.subgraphs[0].operators[0], "inputs", [0, 99]),
+        lambda tables: setattr(tables.subgraphs[0].operators[0], "outputs", [-2]),
+        lambda tables: setattr(tables.subgraphs[0].operators[0], "opcodeIndex", 99),
+        lambda tables: setattr(tables.subgraphs[0].tensors[0], "buffer", 99),
+        lambda tables: setattr(tables.subgraphs[0], "inputs", [99]),
+        lambda tables: setattr(tables.signatureDefs[0], "subgraphIndex", 99),
+        lambda tables: setattr(tables.signatureDefs[0].inputs[0], "tensorIndex", 99),
+    ],
+)
+def test_an_index_of_nothing_is_damage(tmp_path: Path, where: Callable[[Any], None]) -> None:
+    with pytest.raises(UsageError, match=r"m\.tflite is a damaged TFLite model \(number"):
+        made(tmp_path, changed(tiny.two_signatures(), where))
 
 
 def test_the_arena_holds_what_is_in_use_together(tmp_path: Path) -> None:
