@@ -428,7 +428,7 @@ def parse_condition(text: str) -> Condition:
     pythons = {}
     for line in said.all("python"):
         path, _, version = line.rpartition("/")
-        if re.fullmatch(r"3\.[0-9]{1,3}(\.[0-9a-z+]{1,9})?", version):
+        if path.startswith("/") and re.fullmatch(r"3\.[0-9]{1,3}(\.[0-9a-z+]{1,9})?", version):
             pythons[path] = version
     return Condition(
         clocks=tuple(clock for line in said.all("policy") if (clock := _clock(line))),
