@@ -11,16 +11,17 @@ PACKAGE = Path(__file__).parents[2] / "edge"
 
 # A module may import from floors above its own line only.
 FLOORS = (
-    ("edge", "edge.errors"),
+    ("edge", "edge.errors", "edge.onboard"),
     ("edge.layout", "edge.toml", "edge.options"),
     ("edge.artifact", "edge.abi", "edge.board", "edge.model", "edge.tiny", "edge.toolchain"),
-    ("edge.debian",),
-    ("edge.transport", "edge.runtime", "edge.emulator"),
-    ("edge.transport.*", "edge.facts", "edge.build", "edge.image", "edge.samples", "edge.stats"),
+    ("edge.debian", "edge.wheels"),
+    ("edge.transport", "edge.emulator"),
+    ("edge.transport.*", "edge.facts", "edge.build", "edge.image", "edge.python", "edge.samples"),
+    ("edge.runtime", "edge.stats"),
     ("edge.store", "edge.machine", "edge.run", "edge.release", "edge.preflight"),
     ("edge.reference", "edge.session", "edge.testing", "edge.support", "edge.probe"),
     ("edge.agreement", "edge.runner"),
-    ("edge.deploy", "edge.bench"),
+    ("edge.deploy", "edge.bench", "edge.inspection"),
     ("edge.report",),
     ("edge.tasks",),
 )
