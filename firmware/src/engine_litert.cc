@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "capture.h"
@@ -19,6 +20,7 @@
 #include "litert_c.h"
 #include "process.h"
 #include "sha256.h"
+#include "shape.h"
 
 namespace edge {
 namespace {
@@ -204,14 +206,7 @@ struct Port {
 
 class LitertEngine final : public Engine {
  public:
-  ~LitertEngine() override {
-    for (litert::TensorBuffer *buffer : input_buffers_) api_.destroy_buffer(buffer);
-    for (litert::TensorBuffer *buffer : output_buffers_) api_.destroy_buffer(buffer);
-    if (compiled_ != nullptr) api_.destroy_compiled(compiled_);
-    if (options_ != nullptr) api_.destroy_options(options_);
-    if (model_ != nullptr) api_.destroy_model(model_);
-    if (environment_ != nullptr) api_.destroy_environment(environment_);
-  }
+  ~LitertEngine() override { forget(); }
 
   Status open(const edge_options &options) {
     StderrCapture capture;
@@ -260,7 +255,8 @@ class LitertEngine final : public Engine {
  private:
   // One step of the cold start, timed; memory is read outside of the time.
   template <typename Action>
-  Status step(edge_cold_step which, Action action) {
+  Status step(edge_cold_step which, const char *doing, Action action) {
+    const RuntimeCall call(doing);
     const uint64_t begin = clock_ns();
     const Status status = action();
     cold_start.elapsed_ns[which] += clock_ns() - begin;
@@ -270,33 +266,77 @@ class LitertEngine final : public Engine {
 
   Status open_steps(const edge_options &options) {
     if (options.delegate_path != nullptr) {
-      return fail(EDGE_USAGE, "external delegates are for engine tflite; LiteRT takes none");
+      return fail(EDGE_USAGE, "external delegates are for --engine tflite; LiteRT takes none");
     }
-    EDGE_TRY(step(EDGE_COLD_LIBRARY, [&] { return library_.open(options.library_path); }));
+    EDGE_TRY(step(EDGE_COLD_LIBRARY, "being loaded",
+                  [&] { return library_.open(options.library_path); }));
     // After it, so that the pages that the loader needs aren't read by us before.
     EDGE_TRY(identify(options.library_path, &runtime_version));
-    EDGE_TRY(step(EDGE_COLD_LIBRARY, [&] {
-      EDGE_TRY(load_api(library_, &api_));
-      return start(options);
-    }));
-    EDGE_TRY(step(EDGE_COLD_MODEL, [&] {
+    EDGE_TRY(step(EDGE_COLD_LIBRARY, "being loaded", [&] { return load_api(library_, &api_); }));
+    Status made = make(options, options.use_xnnpack != 0);
+    if (!made.ok() && options.use_xnnpack != 0 && options_ != nullptr) {
+      const std::string refusal = last_error();
+      made = make(options, false);
+      if (made.ok()) {
+        warnings.push_back("XNNPACK can't be used, every kernel is a built-in one: " + refusal);
+      }
+    }
+    EDGE_TRY(made);
+    if (nodes_known && nodes.empty()) {
+      warnings.push_back("XNNPACK took none of the model's nodes");
+    }
+    if (delegation.applied == 0 && options.threads > 1) {
+      warnings.push_back("without XNNPACK, LiteRT runs on one thread, whatever --threads asks for");
+    }
+    return Status();
+  }
+
+  // Everything between the library and the first invoke, anew.
+  Status make(const edge_options &options, bool xnnpack) {
+    forget();
+    EDGE_TRY(step(EDGE_COLD_MODEL, "loading the model", [&] {
+      EDGE_TRY(start(xnnpack));
       return api_.create_model(environment_, options.model_path, &model_) == 0
                  ? Status()
                  : fail(EDGE_BAD_MODEL, "the runtime can't load %s", options.model_path);
     }));
     EDGE_TRY(choose_signature(options));
-    EDGE_TRY(compile(options));
-    return step(EDGE_COLD_ALLOCATE, [&] { return allocate(options); });
+    EDGE_TRY(compile(options, xnnpack));
+    return step(EDGE_COLD_ALLOCATE, "allocating tensors", [&] { return allocate(options); });
+  }
+
+  void forget() {
+    for (litert::TensorBuffer *buffer : input_buffers_) api_.destroy_buffer(buffer);
+    for (litert::TensorBuffer *buffer : output_buffers_) api_.destroy_buffer(buffer);
+    input_buffers_.clear();
+    output_buffers_.clear();
+    inputs_.clear();
+    outputs_.clear();
+    memories_.clear();
+    if (compiled_ != nullptr) api_.destroy_compiled(std::exchange(compiled_, nullptr));
+    if (options_ != nullptr) api_.destroy_options(std::exchange(options_, nullptr));
+    if (model_ != nullptr) api_.destroy_model(std::exchange(model_, nullptr));
+    if (environment_ != nullptr) api_.destroy_environment(std::exchange(environment_, nullptr));
+    for (const edge_cold_step which : {EDGE_COLD_MODEL, EDGE_COLD_CREATE, EDGE_COLD_ALLOCATE}) {
+      cold_start.elapsed_ns[which] = 0;
+    }
+    delegation = edge_delegation{};
+    delegates.clear();
+    warnings.clear();
+    nodes.clear();
+    nodes_known = false;
   }
 
   // Accelerators are XNNPACK or none: with none, kernels are the built-in ones. LiteRT would
   // otherwise search the board for those of GPUs and NPUs.
-  Status start(const edge_options &options) {
+  Status start(bool xnnpack) {
     const litert::EnvironmentOption chosen[] = {
         {litert::option_accelerators,
-         {litert::any_whole_number, options.use_xnnpack != 0 ? litert::hardware_cpu : 0}},
-        // Below it there are lines for every invoke.
-        {litert::option_min_severity, {litert::any_whole_number, litert::severity_warning}},
+         {litert::any_whole_number, xnnpack ? litert::hardware_cpu : 0}},
+        // Below warnings there are lines for every invoke.
+        {litert::option_min_severity,
+         {litert::any_whole_number,
+          runtimes_are_talkative() ? litert::severity_verbose : litert::severity_warning}},
     };
     return api_.create_environment(2, chosen, &environment_) == 0
                ? Status()
@@ -321,21 +361,21 @@ class LitertEngine final : public Engine {
           api_.signature_key(signature, &key) != 0) {
         return unreadable(options);
       }
-      if (options.signature != nullptr ? strcmp(key, options.signature) == 0
-                                       : subgraph == main_subgraph) {
+      const bool made_up = strcmp(key, litert::made_up_key) == 0;
+      if (options.signature == nullptr ? subgraph == main_subgraph
+                                       : !made_up && strcmp(key, options.signature) == 0) {
         signature_ = i;
         return read_ports(options, signature, subgraph);
       }
-      keys += keys.empty() ? "" : ", ";
-      keys += key;
+      if (!made_up) keys += std::string(keys.empty() ? "'" : ", '") + key + "'";
     }
     if (options.signature != nullptr) {
-      return fail(EDGE_USAGE, "%s has no signature '%s'; it has: %s", options.model_path,
-                  options.signature, keys.c_str());
+      return fail(EDGE_BAD_INPUT, "there is no signature '%s'; %s%s", options.signature,
+                  keys.empty() ? "the model has none" : "the model's are ", keys.c_str());
     }
-    return fail(EDGE_USAGE,
-                "%s has signatures, but none for its primary subgraph, and LiteRT runs only "
-                "signatures: choose one with --signature: %s",
+    return fail(EDGE_BAD_INPUT,
+                "no signature of %s is for its primary subgraph, and LiteRT runs signatures only: "
+                "choose one with --signature: %s",
                 options.model_path, keys.c_str());
   }
 
@@ -366,11 +406,6 @@ class LitertEngine final : public Engine {
       Port &port = (*ports)[i];
       if (tensor_of(subgraph, i, &port.tensor) != 0) return unreadable(options);
       EDGE_TRY(describe(port.tensor, &port.described));
-      if (port.described.dtype == EDGE_STRING) {
-        return fail(EDGE_BAD_MODEL, "%s '%s' %s strings, which edge can't %s",
-                    ports == &inputs_ ? "input" : "output", port.described.name,
-                    ports == &inputs_ ? "takes" : "gives", ports == &inputs_ ? "give" : "take");
-      }
     }
     return Status();
   }
@@ -422,29 +457,18 @@ class LitertEngine final : public Engine {
               tensor->dims);
   }
 
-  Status compile(const edge_options &options) {
+  Status compile(const edge_options &options, bool xnnpack) {
     Observer observer(&api_);
-    EDGE_TRY(step(EDGE_COLD_CREATE, [&] {
+    EDGE_TRY(step(EDGE_COLD_CREATE, "compiling the model", [&] {
       EDGE_TRY(make_options(options.threads));
-      if (options.use_xnnpack != 0) {
-        delegation.applied = 1;
-        if (!observer.join(environment_)) warnings.push_back("can't see what XNNPACK takes");
+      if (xnnpack && !observer.join(environment_)) {
+        warnings.push_back("can't see what XNNPACK takes");
       }
       return api_.create_compiled(environment_, model_, options_, &compiled_) == 0
                  ? Status()
                  : fail(EDGE_RUNTIME, "the runtime can't run %s", options.model_path);
     }));
-    if (options.use_xnnpack == 0) {
-      if (options.threads > 1) {
-        warnings.push_back(
-            "without XNNPACK, LiteRT runs on one thread, whatever --threads asks for");
-      }
-      return Status();
-    }
-    count(observer.plans());
-    if (delegation.nodes_delegated == 0) {
-      warnings.push_back("XNNPACK took none of the model's nodes: every kernel is a built-in one");
-    }
+    if (xnnpack) count(observer.plans());
     return Status();
   }
 
@@ -466,6 +490,8 @@ class LitertEngine final : public Engine {
 
   // What is missing from the plans was taken; what the file does not have is a delegate's.
   void count(const std::vector<std::vector<int32_t>> &plans) {
+    delegation.applied = 1;
+    delegates = {"XNNPACK"};
     size_t subgraphs = 0;
     static_cast<void>(api_.subgraph_count(model_, &subgraphs));
     // Subgraphs that only others call may be passed over: then which is which is not known.
@@ -492,21 +518,21 @@ class LitertEngine final : public Engine {
   }
 
   Status allocate(const edge_options &options) {
-    for (int32_t i = 0; i < options.shape_count; ++i) {
-      const char *name = options.shapes[i].name;
-      if (std::none_of(inputs_.begin(), inputs_.end(),
-                       [&](const Port &port) { return strcmp(port.described.name, name) == 0; })) {
-        return fail(EDGE_BAD_INPUT, "the model has no input '%s' to give a shape", name);
+    // Those are refused in a moment, by the model that owns the engine.
+    for (const std::vector<Port> *ports : {&inputs_, &outputs_}) {
+      for (const Port &port : *ports) {
+        if (port.described.dtype == EDGE_STRING) return Status();
       }
     }
-    for (size_t i = 0; i < inputs_.size(); ++i) EDGE_TRY(resize(options, i));
+    std::string resized;
+    EDGE_TRY(resize_inputs(options, &resized));
     std::vector<litert::Layout> layouts(outputs_.size());
     if (!outputs_.empty() &&
         api_.output_layouts(compiled_, signature_, outputs_.size(), layouts.data(), true) != 0) {
-      const bool shaped = options.shape_count != 0 || options.batch != 0;
-      return fail(shaped ? EDGE_BAD_INPUT : EDGE_RUNTIME, "%s %s",
-                  shaped ? "these shapes don't fit" : "the runtime can't allocate the tensors of",
-                  options.model_path);
+      return resized.empty() ? fail(EDGE_RUNTIME, "the runtime can't allocate the tensors of %s",
+                                    options.model_path)
+                             : fail(EDGE_BAD_INPUT, "%s can't take the shape %s",
+                                    options.model_path, resized.c_str());
     }
     for (size_t i = 0; i < outputs_.size(); ++i) {
       edge_tensor &tensor = outputs_[i].described;
@@ -525,31 +551,35 @@ class LitertEngine final : public Engine {
     return Status();
   }
 
-  Status resize(const edge_options &options, size_t index) {
-    edge_tensor &tensor = inputs_[index].described;
-    const auto *shape =
-        std::find_if(options.shapes, options.shapes + options.shape_count,
-                     [&](const edge_shape &given) { return strcmp(given.name, tensor.name) == 0; });
-    if (shape != options.shapes + options.shape_count) {
-      tensor.rank = shape->rank;
-      std::copy(shape->dims, shape->dims + shape->rank, tensor.dims);
-    } else {
-      for (int32_t i = 0; i < tensor.rank; ++i) {
-        if (tensor.dims[i] < 0) tensor.dims[i] = 1;
+  Status resize_inputs(const edge_options &options, std::string *resized) {
+    std::vector<InputShape> shapes;
+    std::vector<std::vector<int32_t>> now;
+    for (size_t i = 0; i < inputs_.size(); ++i) {
+      const edge_tensor &tensor = inputs_[i].described;
+      litert::Layout layout{};
+      if (api_.input_layout(compiled_, signature_, i, &layout) != 0) {
+        return fail(EDGE_RUNTIME, "the runtime does not tell the shape of input '%s'", tensor.name);
       }
-      if (options.batch != 0 && tensor.rank != 0) tensor.dims[0] = options.batch;
+      now.emplace_back(layout.dims, layout.dims + layout.rank);
+      shapes.push_back({tensor.name, now[i], {tensor.dims, tensor.dims + tensor.rank}, {}});
+      // The file may say nothing else of an axis than that it is open.
+      for (int32_t &axis : shapes[i].present) axis = axis < 0 ? 1 : axis;
     }
-    litert::Layout now{};
-    if (api_.input_layout(compiled_, signature_, index, &now) != 0) {
-      return fail(EDGE_RUNTIME, "the runtime does not tell the shape of input '%s'", tensor.name);
+    EDGE_TRY(choose_shapes(options, &shapes, &warnings));
+    for (size_t i = 0; i < inputs_.size(); ++i) {
+      const std::vector<int32_t> &wanted = shapes[i].wanted;
+      edge_tensor &tensor = inputs_[i].described;
+      tensor.rank = static_cast<int32_t>(wanted.size());
+      std::copy(wanted.begin(), wanted.end(), tensor.dims);
+      if (wanted == now[i]) continue;
+      const std::string text = shape_text(wanted);
+      if (api_.resize_input(compiled_, signature_, i, wanted.data(), wanted.size()) != 0) {
+        return fail(EDGE_BAD_INPUT, "input '%s' can't take the shape %s", tensor.name,
+                    text.c_str());
+      }
+      *resized += (resized->empty() ? "" : " and ") + text + " of input '" + tensor.name + "'";
     }
-    if (now.rank == tensor.rank && std::equal(now.dims, now.dims + now.rank, tensor.dims)) {
-      return Status();
-    }
-    return api_.resize_input(compiled_, signature_, index, tensor.dims,
-                             static_cast<size_t>(tensor.rank)) == 0
-               ? Status()
-               : fail(EDGE_BAD_INPUT, "input '%s' can't have this shape", tensor.name);
+    return Status();
   }
 
   Status bind(Port *port, size_t index,
@@ -604,7 +634,7 @@ class LitertEngine final : public Engine {
                 static_cast<unsigned long long>(size_bytes));
   }
 
-  Library library_;
+  Library library_{"take libLiteRt.so of ai-edge-litert 2.3.0"};
   litert::Api api_{};
   litert::Environment *environment_ = nullptr;
   litert::Model *model_ = nullptr;

@@ -33,6 +33,7 @@ constexpr int hardware_cpu = 1;
 constexpr int option_accelerators = 24;  // those to register, a set of bits: hardware_cpu or none
 constexpr int option_min_severity = 25;
 constexpr int any_whole_number = 2;
+constexpr int severity_verbose = 0;
 constexpr int severity_warning = 2;
 
 struct EnvironmentOption {
@@ -94,6 +95,8 @@ using CreateDelegate = Result(RuntimeContext *context, Environment *environment,
                               DelegateWrapper **wrapper);
 using DestroyDelegate = void(RuntimeContext *context, DelegateWrapper *wrapper);
 
+constexpr const char *made_up_key = "<placeholder signature>";
+
 struct Api {
   Result (*create_environment)(int count, const EnvironmentOption *options,
                                Environment **environment);
@@ -110,7 +113,7 @@ struct Api {
   Result (*output_count)(Subgraph *subgraph, size_t *count);
   Result (*output)(Subgraph *subgraph, size_t index, Tensor **tensor);
 
-  // A model without signatures is given one, with a made-up key, for its main subgraph.
+  // A model without signatures is given one, by made_up_key, for its main subgraph.
   Result (*signature_count)(Model *model, size_t *count);
   Result (*signature)(Model *model, size_t index, Signature **signature);
   Result (*signature_key)(Signature *signature, const char **key);

@@ -1,0 +1,83 @@
+#include "shape.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+namespace edge {
+namespace {
+
+std::string names_of(const std::vector<InputShape> &inputs) {
+  std::string text;
+  for (const InputShape &input : inputs) {
+    text += std::string(text.empty() ? "'" : ", '") + input.name + "'";
+  }
+  return text;
+}
+
+Status check(const InputShape &input) {
+  const std::string text = shape_text(input.wanted);
+  // A kernel may trust the number of axes; only a tensor of none may have any number.
+  if (!input.present.empty() && input.present.size() != input.wanted.size()) {
+    return fail(EDGE_BAD_INPUT, "input '%s' has %zu axes, %s: it can't have the shape %s",
+                input.name, input.present.size(), shape_text(input.present).c_str(), text.c_str());
+  }
+  double bytes = 1;
+  for (const int32_t axis : input.wanted) bytes *= axis;
+  const double memory =
+      static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  if (bytes <= memory) return Status();
+  return fail(EDGE_BAD_INPUT, "input '%s' of the shape %s is more than this board's memory",
+              input.name, text.c_str());
+}
+
+bool leaves_open(const InputShape &input, size_t covered) {
+  return input.open.size() > covered &&
+         std::find(input.open.begin() + static_cast<ptrdiff_t>(covered), input.open.end(), -1) !=
+             input.open.end();
+}
+
+}  // namespace
+
+std::string shape_text(const std::vector<int32_t> &shape) {
+  std::string text = "[";
+  for (const int32_t axis : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(axis);
+  return text + "]";
+}
+
+Status choose_shapes(const edge_options &options, std::vector<InputShape> *inputs,
+                     std::vector<std::string> *warnings) {
+  std::vector<bool> given(inputs->size());
+  for (InputShape &input : *inputs) input.wanted = input.present;
+  for (int32_t i = 0; i < options.shape_count; ++i) {
+    const edge_shape &shape = options.shapes[i];
+    const auto found = std::find_if(inputs->begin(), inputs->end(), [&](const InputShape &input) {
+      return strcmp(input.name, shape.name) == 0;
+    });
+    if (found == inputs->end()) {
+      return fail(EDGE_BAD_INPUT,
+                  "there is no input '%s' to give a shape; the model's inputs are %s", shape.name,
+                  names_of(*inputs).c_str());
+    }
+    given[static_cast<size_t>(found - inputs->begin())] = true;
+    found->wanted.assign(shape.dims, shape.dims + shape.rank);
+  }
+  bool batched = false;
+  for (size_t i = 0; i < inputs->size(); ++i) {
+    InputShape &input = (*inputs)[i];
+    if (options.batch != 0 && !given[i] && !input.wanted.empty()) {
+      input.wanted[0] = options.batch;
+      batched = true;
+    }
+    EDGE_TRY(check(input));
+    if (given[i] || !leaves_open(input, options.batch != 0 ? 1 : 0)) continue;
+    warnings->push_back(std::string("the model leaves axes of input '") + input.name + "' open, " +
+                        shape_text(input.open) + ": it runs with " + shape_text(input.wanted) +
+                        "; give --batch or --shape for others");
+  }
+  if (options.batch == 0 || batched) return Status();
+  return fail(EDGE_BAD_INPUT, "there is no input left whose first axis the batch could be");
+}
+
+}  // namespace edge
