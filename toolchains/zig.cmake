@@ -1,13 +1,14 @@
 # What the zig toolchains share. Include it after setting EDGE_ARCH (the first part of the target
-# triple) and EDGE_LIBC (the last, such as "gnu").
+# triple), EDGE_LIBC (the last, such as "gnu") and EDGE_MCPU_GENERIC (zig's -mcpu for "generic").
 #
 #   EDGE_GLIBC   the oldest glibc the result must run on; zig links against exactly that version
-#   EDGE_MCPU    what zig's -mcpu takes, such as "generic" or "cortex_a72"
+#   EDGE_MCPU    the core, as GCC spells it, such as "generic" or "cortex-a72"; after a "+", features
+#                as zig spells them
 #   EDGE_ZIG     the zig command, a list: "/path/to/zig" or "<python>;-m;ziglang"
 #   EDGE_PYTHON  the Python that has the `ziglang` wheel, used when EDGE_ZIG is not given
 
 set(EDGE_GLIBC "2.28" CACHE STRING "Oldest glibc to run on")
-set(EDGE_MCPU "${EDGE_MCPU_DEFAULT}" CACHE STRING "CPU to generate code for, in zig's spelling")
+set(EDGE_MCPU "generic" CACHE STRING "CPU to generate code for, in GCC's spelling")
 set(EDGE_ZIG "" CACHE STRING "The zig command, as a list")
 set(EDGE_PYTHON "" CACHE FILEPATH "A Python with the ziglang wheel")
 
@@ -24,8 +25,12 @@ if(NOT edge_zig)
   set(edge_zig "${EDGE_ZIG_PROGRAM}")
 endif()
 
-# Only some architectures have a CPU called "generic"; zig calls the least of any "baseline".
-string(REGEX REPLACE "^generic$" "baseline" edge_mcpu "${EDGE_MCPU}")
+# zig writes the cores' names with underscores.
+string(REGEX MATCH "^[^+]*" edge_core "${EDGE_MCPU}")
+string(REGEX REPLACE "^[^+]*" "" edge_features "${EDGE_MCPU}")
+string(REPLACE "-" "_" edge_mcpu "${edge_core}")
+string(REGEX REPLACE "^generic$" "${EDGE_MCPU_GENERIC}" edge_mcpu "${edge_mcpu}")
+string(APPEND edge_mcpu "${edge_features}")
 
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR "${EDGE_ARCH}")
