@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "capture.h"
 #include "infer.h"
 #include "measure.h"
 #include "recorder.h"
@@ -21,8 +22,6 @@ Measures a model: opens it, warms up, then records every sample into FILE, and p
 one JSON object. FILE belongs on a memory disk such as /dev/shm; it is readable at any instant, also
 after a crash. SIGINT, SIGTERM and SIGHUP end the run early and keep what was recorded (exit 15).
 
-  --lib LIBRARY        the runtime, a shared library that offers the TfLite C API
-  --model MODEL        the .tflite file
   --samples FILE       the recording to write
   --input FILE         inputs, as for `edge-run infer` (without: fixed pseudo-random values)
   --warmup N           invocations before the first sample, at least (10)
@@ -30,8 +29,6 @@ after a crash. SIGINT, SIGTERM and SIGHUP end the run early and keep what was re
   --count N            samples, at most (1000; a million if only --duration-ms is given)
   --duration-ms MS     and for at most this long (0: as long as it takes)
   --iterations N|auto  invocations per sample (auto: as many as 100 ticks of the clock take)
-  --threads N          threads for the runtime (1)
-  --no-xnnpack         built-in kernels only, no XNNPACK delegate
 )";
 
 // Neither zeros, which some kernels skip, nor denormals, which slow some CPUs down; the same on
@@ -111,6 +108,7 @@ Status set_plausible_inputs(edge_model *model, const std::vector<TensorInfo> &te
 
 struct BenchFlags {
   ModelFlags model;
+  std::vector<std::string> inputs;
   std::string samples;
   uint64_t warmup = 10;
   uint64_t warmup_ms = 200;
@@ -135,11 +133,11 @@ Status bench(const BenchFlags &flags) {
   EDGE_TRY(flags.model.open("bench", &model));
   std::vector<TensorInfo> tensors;
   EDGE_TRY(read_inputs_info(model.get(), &tensors));
-  if (flags.model.inputs.empty()) {
+  if (flags.inputs.empty()) {
     EDGE_TRY(set_plausible_inputs(model.get(), tensors));
   } else {
     InputArrays inputs;
-    EDGE_TRY(inputs.open(flags.model.inputs, tensors, false));
+    EDGE_TRY(inputs.open(flags.inputs, tensors, false, false));
     EDGE_TRY(inputs.set(model.get(), 0));
   }
 
@@ -157,10 +155,13 @@ Status bench(const BenchFlags &flags) {
   plan.duration_ns = flags.duration_ms * 1000000;
   plan.iterations = static_cast<uint32_t>(flags.iterations);
   MeasureReport report;
-  const Status measured = measure(
-      recorder, plan,
-      [](void *context) { return edge_model_invoke(static_cast<edge_model *>(context)); },
-      model.get(), &report);
+  const Status measured = [&] {
+    const RuntimeCall call("invoking the model");
+    return measure(
+        recorder, plan,
+        [](void *context) { return edge_model_invoke(static_cast<edge_model *>(context)); },
+        model.get(), &report);
+  }();
   const std::string message = last_error();
   const edge_recording_header header = *recorder->header;
   const Status closed(edge_recorder_close(recorder));
@@ -198,6 +199,7 @@ int bench_main(int argc, char **argv) {
   Flags flags;
   bench_flags.model.declare(&flags);
   constexpr uint64_t day_ms = 86400000;
+  flags.texts("--input", &bench_flags.inputs);
   flags.text("--samples", &bench_flags.samples);
   flags.number("--warmup", 0, UINT32_MAX, &bench_flags.warmup);
   flags.number("--warmup-ms", 0, day_ms, &bench_flags.warmup_ms);
@@ -209,6 +211,7 @@ int bench_main(int argc, char **argv) {
   if (!parsed.ok()) return exit_with(parsed);
   if (wants_help) {
     fputs(help, stdout);
+    fputs(model_flags_help, stdout);
     return EDGE_OK;
   }
   if (bench_flags.duration_ms != 0 && !flags.given("--count")) bench_flags.count = 1000000;

@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <new>
@@ -16,6 +15,7 @@
 #include "explain.h"
 #include "library.h"
 #include "process.h"
+#include "shape.h"
 #include "tflite_c.h"
 
 namespace edge {
@@ -71,12 +71,6 @@ Status load_signature_api(const Library &library, tflite::Api *api) {
   EDGE_TRY(library.require("TfLiteSignatureRunnerGetOutputName", &api->signature_output_name));
   EDGE_TRY(library.require("TfLiteSignatureRunnerGetInputTensor", &api->signature_input));
   return library.require("TfLiteSignatureRunnerGetOutputTensor", &api->signature_output);
-}
-
-std::string shape_text(const std::vector<int32_t> &shape) {
-  std::string text = "[";
-  for (const int32_t axis : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(axis);
-  return text + "]";
 }
 
 class TfliteEngine final : public Engine {
@@ -210,7 +204,7 @@ class TfliteEngine final : public Engine {
         warnings.push_back(name + " took none of the model's nodes");
       }
     }
-    warn_of_open_axes(options);
+    warnings.insert(warnings.end(), shape_warnings_.begin(), shape_warnings_.end());
     return Status();
   }
 
@@ -270,6 +264,7 @@ class TfliteEngine final : public Engine {
     delegates.clear();
     delegation = {};
     resized_.clear();
+    shape_warnings_.clear();
   }
 
   Status create_external(const edge_options &options) {
@@ -313,89 +308,36 @@ class TfliteEngine final : public Engine {
   }
 
   Status resize_inputs(const edge_options &options) {
-    for (int32_t i = 0; i < options.shape_count; ++i) {
-      const edge_shape &shape = options.shapes[i];
-      const int32_t index = find_input(shape.name);
-      if (index < 0) {
-        return fail(EDGE_BAD_INPUT, "there is no input '%s' to give a shape; the model's inputs %s",
-                    shape.name, ("are " + input_names()).c_str());
-      }
-      EDGE_TRY(resize(index, std::vector<int32_t>(shape.dims, shape.dims + shape.rank)));
-    }
-    if (options.batch == 0) return Status();
-    bool batched = false;
-    for (int32_t i = 0; i < input_count(); ++i) {
-      if (shape_given(options, input_name(i))) continue;
-      std::vector<int32_t> dims = dims_of(input_tensor(i));
-      if (dims.empty()) continue;
-      dims[0] = options.batch;
-      batched = true;
-      EDGE_TRY(resize(i, dims));
-    }
-    if (batched) return Status();
-    return fail(EDGE_BAD_INPUT, "there is no input left whose first axis the batch could be");
-  }
-
-  Status resize(int32_t index, const std::vector<int32_t> &dims) {
-    const char *name = input_name(index);
-    const std::vector<int32_t> present = dims_of(input_tensor(index));
-    if (present == dims) return Status();
-    const std::string text = shape_text(dims);
-    // A kernel may trust the number of axes; only a tensor of none may have any number.
-    if (!present.empty() && present.size() != dims.size()) {
-      return fail(EDGE_BAD_INPUT, "input '%s' has %zu axes, %s: it can't have the shape %s", name,
-                  present.size(), shape_text(present).c_str(), text.c_str());
-    }
-    double bytes = 1;
-    for (const int32_t axis : dims) bytes *= axis;
-    const double memory =
-        static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
-    if (bytes > memory) {
-      return fail(EDGE_BAD_INPUT, "input '%s' of the shape %s is more than this board's memory",
-                  name, text.c_str());
-    }
-    const int32_t rank = static_cast<int32_t>(dims.size());
-    const tflite::Result result = runner_ == nullptr
-                                      ? api_.resize_input(interpreter_, index, dims.data(), rank)
-                                      : api_.signature_resize(runner_, name, dims.data(), rank);
-    if (result != 0) {
-      return fail(EDGE_BAD_INPUT, "input '%s' can't take the shape %s", name, text.c_str());
-    }
-    if (!resized_.empty()) resized_ += " and ";
-    resized_ += text + " of input '" + name + "'";
-    return Status();
-  }
-
-  static bool shape_given(const edge_options &options, const char *name) {
-    return std::any_of(options.shapes, options.shapes + options.shape_count,
-                       [&](const edge_shape &shape) { return strcmp(shape.name, name) == 0; });
-  }
-
-  void warn_of_open_axes(const edge_options &options) {
-    if (api_.tensor_open_rank == nullptr || api_.tensor_open_dim == nullptr) return;
+    std::vector<InputShape> shapes;
     for (int32_t i = 0; i < input_count(); ++i) {
       const tflite::Tensor *tensor = input_tensor(i);
-      if (shape_given(options, input_name(i))) continue;
-      std::vector<int32_t> dims;
-      for (int32_t axis = 0; axis < api_.tensor_open_rank(tensor); ++axis) {
-        dims.push_back(api_.tensor_open_dim(tensor, axis));
-      }
-      const size_t covered = options.batch != 0 ? 1 : 0;
-      if (dims.size() < covered ||
-          std::find(dims.begin() + static_cast<ptrdiff_t>(covered), dims.end(), -1) == dims.end()) {
-        continue;
-      }
-      warnings.push_back(std::string("the model leaves axes of input '") + input_name(i) +
-                         "' open, " + shape_text(dims) + ": it runs with " +
-                         shape_text(dims_of(tensor)) + "; give --batch or --shape for others");
+      if (tensor == nullptr) return fail(EDGE_BAD_MODEL, "%s lacks input %d", path_.c_str(), i);
+      shapes.push_back({input_name(i), dims_of(tensor), open_dims_of(tensor), {}});
     }
+    EDGE_TRY(choose_shapes(options, &shapes, &shape_warnings_));
+    for (size_t i = 0; i < shapes.size(); ++i) {
+      const std::vector<int32_t> &wanted = shapes[i].wanted;
+      if (wanted == shapes[i].present) continue;
+      const char *name = shapes[i].name;
+      const int32_t rank = static_cast<int32_t>(wanted.size());
+      const tflite::Result result =
+          runner_ == nullptr
+              ? api_.resize_input(interpreter_, static_cast<int32_t>(i), wanted.data(), rank)
+              : api_.signature_resize(runner_, name, wanted.data(), rank);
+      if (result != 0) {
+        return fail(EDGE_BAD_INPUT, "input '%s' can't take the shape %s", name,
+                    shape_text(wanted).c_str());
+      }
+      resized_ +=
+          (resized_.empty() ? "" : " and ") + shape_text(wanted) + " of input '" + name + "'";
+    }
+    return Status();
   }
 
   // Fresh tensors hold whatever was in memory, which may be out of range for a lookup.
   Status zero_inputs() {
     for (int32_t i = 0; i < input_count(); ++i) {
       tflite::Tensor *tensor = input_tensor(i);
-      if (tensor == nullptr) return fail(EDGE_BAD_MODEL, "%s lacks input %d", path_.c_str(), i);
       if (api_.tensor_type(tensor) == EDGE_STRING) continue;
       void *data = api_.tensor_data(tensor);
       if (data != nullptr) memset(data, 0, api_.tensor_bytes(tensor));
@@ -425,25 +367,20 @@ class TfliteEngine final : public Engine {
                               : api_.signature_output(runner_, output_name(index));
   }
 
-  int32_t find_input(const char *name) const {
-    for (int32_t i = 0; i < input_count(); ++i) {
-      if (strcmp(input_name(i), name) == 0) return i;
-    }
-    return -1;
-  }
-
-  std::string input_names() const {
-    std::string text;
-    for (int32_t i = 0; i < input_count(); ++i) {
-      text += std::string(i > 0 ? ", '" : "'") + input_name(i) + "'";
-    }
-    return text;
-  }
-
   std::vector<int32_t> dims_of(const tflite::Tensor *tensor) const {
     std::vector<int32_t> dims;
     for (int32_t i = 0; i < api_.tensor_rank(tensor); ++i) {
       dims.push_back(api_.tensor_dim(tensor, i));
+    }
+    return dims;
+  }
+
+  // As the model's file has them, -1 where it leaves them open; none if it doesn't tell.
+  std::vector<int32_t> open_dims_of(const tflite::Tensor *tensor) const {
+    std::vector<int32_t> dims;
+    if (api_.tensor_open_rank == nullptr || api_.tensor_open_dim == nullptr) return dims;
+    for (int32_t i = 0; i < api_.tensor_open_rank(tensor); ++i) {
+      dims.push_back(api_.tensor_open_dim(tensor, i));
     }
     return dims;
   }
@@ -499,6 +436,7 @@ class TfliteEngine final : public Engine {
   tflite::SignatureRunner *runner_ = nullptr;  // of the signature; nullptr: the primary subgraph
   std::string path_;
   std::string resized_;  // the shapes that inputs were given
+  std::vector<std::string> shape_warnings_;
   std::string reported_;
 };
 

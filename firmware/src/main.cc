@@ -7,6 +7,7 @@
 #include "error.h"
 #include "facts.h"
 #include "infer.h"
+#include "inspect.h"
 #include "store.h"
 
 namespace {
@@ -15,6 +16,7 @@ constexpr const char *help = R"(usage: edge-run VERB [flags]
 
   infer    run a model on given inputs
   bench    measure a model, sample by sample
+  inspect  say what a model becomes here, without running it
   facts    say what this board is
   store    keep releases on this board, for `invoke deploy`
 
@@ -44,10 +46,8 @@ struct Verb {
 };
 
 constexpr Verb verbs[] = {
-    {"infer", edge::infer_main},
-    {"bench", edge::bench_main},
-    {"facts", edge::facts_main},
-    {"store", store_main},
+    {"infer", edge::infer_main}, {"bench", edge::bench_main}, {"inspect", edge::inspect_main},
+    {"facts", edge::facts_main}, {"store", store_main},
 };
 
 }  // namespace

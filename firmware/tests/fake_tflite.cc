@@ -276,7 +276,7 @@ FAKE_API Result TfLiteInterpreterInvoke(Interpreter *interpreter) {
     fputs("INFO: the first invoke takes long\n", stderr);
   }
   ++interpreter->invocations;
-  if (wanted("invoke_crashes")) abort();
+  if (wanted("invoke_aborts")) abort();
   Tensor &x = interpreter->inputs[0], &y = interpreter->outputs[0];
   memcpy(y.dims, x.dims, sizeof y.dims);
   y.bytes = x.bytes;
