@@ -379,8 +379,11 @@ class TfliteEngine final : public Engine {
   std::vector<int32_t> open_dims_of(const tflite::Tensor *tensor) const {
     std::vector<int32_t> dims;
     if (api_.tensor_open_rank == nullptr || api_.tensor_open_dim == nullptr) return dims;
-    for (int32_t i = 0; i < api_.tensor_open_rank(tensor); ++i) {
-      dims.push_back(api_.tensor_open_dim(tensor, i));
+    int32_t rank = 0;
+    if (api_.tensor_open_rank(tensor, &rank) != 0) return dims;
+    for (int32_t i = 0; i < rank; ++i) {
+      dims.push_back(0);
+      if (api_.tensor_open_dim(tensor, i, &dims.back()) != 0) return {};
     }
     return dims;
   }

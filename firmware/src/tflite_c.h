@@ -100,8 +100,8 @@ struct Api {
   Quantization (*tensor_quantization)(const Tensor *tensor);
 
   // Optional, both: the dimensions as the model's file has them, -1 where it leaves them open.
-  int32_t (*tensor_open_rank)(const Tensor *tensor);
-  int32_t (*tensor_open_dim)(const Tensor *tensor, int32_t axis);
+  Result (*tensor_open_rank)(const Tensor *tensor, int32_t *rank);
+  Result (*tensor_open_dim)(const Tensor *tensor, int32_t axis, int32_t *dim);
 
   // All three or none: a library may be built without XNNPACK.
   XnnpackOptions (*xnnpack_default_options)();

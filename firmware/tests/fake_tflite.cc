@@ -318,11 +318,14 @@ FAKE_API Result TfLiteInterpreterResizeInputTensor(Interpreter *interpreter, int
   return 0;
 }
 
-FAKE_API int32_t TfLiteOpaqueTensorGetNumDimsSignature(const Tensor *tensor) {
-  return tensor->open ? tensor->rank : -1;
+FAKE_API Result TfLiteOpaqueTensorGetNumDimsSignature(const Tensor *tensor, int32_t *rank) {
+  *rank = tensor->open ? tensor->rank : -1;
+  return 0;
 }
-FAKE_API int32_t TfLiteOpaqueTensorGetDimSignature(const Tensor *tensor, int32_t axis) {
-  return axis == 0 ? -1 : tensor->dims[axis];
+FAKE_API Result TfLiteOpaqueTensorGetDimSignature(const Tensor *tensor, int32_t axis,
+                                                  int32_t *dim) {
+  *dim = axis == 0 ? -1 : tensor->dims[axis];
+  return 0;
 }
 
 #ifndef FAKE_OLD
