@@ -28,6 +28,8 @@ class Board:
     :ivar arch: ``aarch64``, …: as in ``uname -m`` of the board's userland.
     :ivar cpu: the core, in the spelling of GCC and QEMU (``cortex-a72``).
     :ivar mcpu: what the runner is built for; ``generic`` runs on every board of the architecture.
+    :ivar lto: whether the runner is optimized as a whole, at link time.
+    :ivar cflags: more flags for the runner's compiler, quoted as in a shell.
     :ivar glibc: the oldest C library that the board's system may have, e.g. ``2.28``.
     :ivar cores: processor cores.
     :ivar memory_mib: main memory in MiB (the smallest variant sold).
@@ -48,6 +50,8 @@ class Board:
     memory_mib: int
     glibc: str
     mcpu: str = "generic"
+    lto: bool = False
+    cflags: str = ""
     toolchain: str = "zig"
     runtime: str = "litert-2.1.0"
     verified: str = "datasheet"
@@ -64,7 +68,7 @@ class Board:
 
 _LAB_KEYS = frozenset({"host", "root"})
 _OWN_KEYS = {f.name: f for f in fields(Board) if f.name not in _LAB_KEYS | {"name"}}
-_KINDS: Mapping[str, type] = {"cores": int, "memory_mib": int, "local": bool}
+_KINDS: Mapping[str, type] = {"cores": int, "memory_mib": int, "local": bool, "lto": bool}
 _KIND_NAMES = {int: "a whole number", bool: "true or false", str: "text"}
 
 

@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
+import itertools
 import os
 import platform
+import re
+import shlex
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge import abi, artifact, layout, toolchain
+from edge import abi, artifact, board, layout, toolchain
 from edge.artifact import Artifact
 from edge.board import Board
-from edge.errors import HostError
+from edge.errors import HostError, UsageError
 from edge.toolchain import Toolchain
 
 RUNNER_PLACE = "bin/edge-run"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What went into a build: where these are equal, the bytes are. No paths and no times.
+
+    :ivar target: as the compiler spells it.
+    :ivar glibc: the oldest C library it was linked for; None if the compiler brings its own.
+    :ivar compiler: its name and version.
+    :ivar sources: sha256 of the firmware and the toolchain file.
+    """
+
+    toolchain: str
+    target: str
+    glibc: str | None
+    mcpu: str
+    lto: bool
+    cflags: tuple[str, ...]
+    compiler: str
+    sources: str
 
 
 @dataclass(frozen=True)
@@ -28,43 +52,65 @@ class Build:
 
     :ivar runner: the ``edge-run`` binary.
     :ivar library: ``libedge.so`` beside it.
+    :ivar recipe: what it was made of; ``dataclasses.asdict`` fits JSON.
     :ivar compiled: False if everything was up to date.
     """
 
     runner: Artifact
     library: Path
+    recipe: Recipe
     compiled: bool = field(compare=False)
 
 
 def runner(
-    board: Board, progress: Callable[[str], None], *, toolchain_name: str | None = None
+    target: Board,
+    progress: Callable[[str], None],
+    *,
+    toolchain_name: str | None = None,
+    lto: bool | None = None,
+    cflags: str | None = None,
 ) -> Build:
-    """Build edge-run for ``board``.
+    """Build edge-run for ``target``; what is given overrides its board file.
 
-    :raises UsageError: no such toolchain for the board's architecture.
+    :param cflags: more flags for the compiler, quoted as in a shell.
+    :raises UsageError: no such toolchain for the board's architecture, no such core, or no flags.
     :raises HostError: the compiler is missing or failed; the message has its first error line.
     """
-    chain = toolchain.load(toolchain_name or board.toolchain, board.arch)
-    return _build(chain, board.glibc, board.mcpu, progress)
+    chain = toolchain.load(toolchain_name or target.toolchain, target.arch)
+    flags = _flags(target.cflags if cflags is None else cflags)
+    tuned = target.lto if lto is None else lto
+    arguments = chain.cmake_arguments(glibc=target.glibc, mcpu=target.mcpu, lto=tuned, cflags=flags)
+    compiler = _compiler(arguments)
+    _check_cores(target, chain, _cores(compiler))
+    recipe = _recipe(chain, compiler, target.glibc, target.mcpu, tuned, flags)
+    return _build(chain, recipe, arguments, progress)
 
 
 @functools.cache
 def host_library(progress: Callable[[str], None]) -> abi.Library:
     """libedge for this machine, opened; built and opened once for each way of telling progress."""
     chain = toolchain.load("zig", platform.machine())
-    return abi.Library(_build(chain, "2.28", "generic", progress).library)
+    arguments = chain.cmake_arguments(glibc="2.28", mcpu="generic")
+    recipe = _recipe(chain, _compiler(arguments), "2.28", "generic", False, ())
+    return abi.Library(_build(chain, recipe, arguments, progress).library)
 
 
-def _build(chain: Toolchain, glibc: str, mcpu: str, progress: Callable[[str], None]) -> Build:
+def _build(
+    chain: Toolchain,
+    recipe: Recipe,
+    arguments: tuple[str, ...],
+    progress: Callable[[str], None],
+) -> Build:
     source = layout.firmware_dir()
-    arguments = chain.cmake_arguments(glibc=glibc, mcpu=mcpu)
-    # One tree per source folder and set of flags: switching boards never rebuilds the others. A
-    # configured tree does not follow its toolchain files, so their content belongs to the key.
-    key = hashlib.sha256("\0".join([str(source), *arguments]).encode())
-    for path in sorted(chain.file.parent.glob("*.cmake")):
+    # One tree per source folder, compiler and set of flags: switching boards never rebuilds the
+    # others. A configured tree follows neither its compiler nor its toolchain files.
+    key = hashlib.sha256("\0".join([str(source), recipe.compiler, *arguments]).encode())
+    for path in chain.files:
         key.update(path.read_bytes())
     tree = layout.builds_dir() / f"{chain.name}-{chain.arch}-{key.hexdigest()[:12]}"
-    what = f"edge-run for {chain.arch} with {chain.name} (glibc {glibc}, {mcpu})"
+    with_what = [f"glibc {recipe.glibc}"] if recipe.glibc else []
+    with_what += [recipe.mcpu, *(["lto"] if recipe.lto else []), *recipe.cflags]
+    what = f"edge-run for {chain.arch} with {chain.name} ({', '.join(with_what)})"
     ninja = tool("ninja")
     try:
         tree.mkdir(parents=True, exist_ok=True)
@@ -85,7 +131,119 @@ def _build(chain: Toolchain, glibc: str, mcpu: str, progress: Callable[[str], No
         progress(f"compiling {what}")
         _call([ninja, "-C", str(tree)], what)
     binary = artifact.of_file(tree / "edge-run", RUNNER_PLACE, executable=True)
-    return Build(binary, tree / "libedge.so", compiled)
+    return Build(binary, tree / "libedge.so", recipe, compiled)
+
+
+# --- the recipe ---------------------------------------------------------------------------------
+
+
+def _recipe(
+    chain: Toolchain,
+    compiler: tuple[str, ...],
+    glibc: str,
+    mcpu: str,
+    lto: bool,
+    cflags: tuple[str, ...],
+) -> Recipe:
+    target = _target(compiler)
+    return Recipe(
+        toolchain=chain.name,
+        target=target,
+        glibc=glibc if target.endswith(f".{glibc}") else None,
+        mcpu=mcpu,
+        lto=lto,
+        cflags=cflags,
+        compiler=_version(compiler),
+        sources=_hash_sources(layout.firmware_dir(), chain.files),
+    )
+
+
+def _flags(text: str) -> tuple[str, ...]:
+    try:
+        flags = tuple(shlex.split(text))
+    except ValueError as error:
+        raise UsageError(f"cflags = {text!r}: {error}; quote it as in a shell") from None
+    if any(";" in flag for flag in flags):
+        raise UsageError(f"cflags = {text!r}: CMake would cut it at the semicolon; leave it out")
+    return flags
+
+
+@functools.cache
+def _compiler(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """The command that the toolchain file chooses; nothing is configured for it."""
+    script = layout.data_dir("toolchains") / "compiler.cmake"
+    said = _call([tool("cmake"), *arguments, "-P", str(script)], "edge-run")
+    return tuple(said.split("\n")[:-1])
+
+
+@functools.cache
+def _version(compiler: tuple[str, ...]) -> str:
+    said = _call([*compiler, "--version"], "edge-run").partition("\n")[0].strip()
+    if "c++" in compiler[1:]:  # zig is many compilers, this one is clang
+        zig = compiler[: compiler.index("c++", 1)]
+        return f"zig {_call([*zig, 'version'], 'edge-run').strip()} ({said})"
+    return said
+
+
+@functools.cache
+def _target(compiler: tuple[str, ...]) -> str:
+    if "-target" in compiler:
+        return compiler[compiler.index("-target") + 1]
+    return _call([*compiler, "-dumpmachine"], "edge-run").strip()
+
+
+def _hash_sources(firmware: Path, toolchain_files: Iterable[Path]) -> str:
+    """Of what is compiled and how, by names that are the same in every checkout."""
+    sources = [path for name in ("src", "include") for path in (firmware / name).rglob("*")]
+    named = {
+        path.relative_to(firmware).as_posix(): path
+        for path in [firmware / "CMakeLists.txt", *sources]
+        if path.is_file()
+    }
+    named.update({f"toolchains/{path.name}": path for path in toolchain_files})
+    digest = hashlib.sha256()
+    for name, path in sorted(named.items()):
+        digest.update(f"{name}\0{artifact.hash_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+# --- the core -----------------------------------------------------------------------------------
+
+
+@functools.cache
+def _cores(compiler: tuple[str, ...]) -> frozenset[str]:
+    """The cores that a compiler knows, from its complaint about one that does not exist."""
+    command = [*compiler, "-mcpu=no-such-core", "-fsyntax-only", "-x", "c++", os.devnull]
+    return parse_cores(_run(command).stderr)
+
+
+def parse_cores(complaint: str) -> frozenset[str]:
+    """zig lists them one a line, with underscores; GCC after ``valid arguments are:``."""
+    listed = re.findall(r"^ (\w+)$", complaint, re.MULTILINE)
+    for words in re.findall(r"valid arguments are: ([^;\n]*)", complaint):
+        listed += words.split()
+    return frozenset(name.replace("_", "-") for name in listed)
+
+
+def _check_cores(target: Board, chain: Toolchain, known: frozenset[str]) -> None:
+    """:raises UsageError: the compiler lists its cores, and the board's is none of them."""
+    for key, value in (("mcpu", target.mcpu), ("cpu", target.cpu)):
+        core = value.partition("+")[0].replace("_", "-")
+        if not known or core in known | _NO_CORES:
+            continue
+        close = difflib.get_close_matches(core, sorted(known), n=3, cutoff=0.5)
+        raise UsageError(
+            f"{board.files().get(target.name, target.name)}: {key} = {value!r}: "
+            f"{chain.name} knows no such {chain.arch} core"
+            + (f"; near it: {', '.join(close)}" if close else "")
+        )
+
+
+_NO_CORES = frozenset({"generic", "native", "max"})
+"""What a board file may say instead: any core, this machine's, all that QEMU has."""
+
+
+# --- the tools ----------------------------------------------------------------------------------
 
 
 def tool(name: str) -> str:
@@ -105,13 +263,17 @@ def environment() -> dict[str, str]:
     return variables
 
 
-def _call(command: list[str], what: str) -> str:
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     try:
-        result = subprocess.run(
+        return subprocess.run(
             command, capture_output=True, text=True, check=False, env=environment()
         )
     except OSError as error:
         raise HostError(f"can't run {command[0]}: {error.strerror}") from None
+
+
+def _call(command: list[str], what: str) -> str:
+    result = _run(command)
     output = result.stdout + result.stderr
     if result.returncode != 0:
         log = layout.logs_dir() / "build.log"
@@ -122,10 +284,16 @@ def _call(command: list[str], what: str) -> str:
 
 
 def _first_error(output: str) -> str:
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    lines = [line.strip() for line in output.strip().splitlines()]
     for number, line in enumerate(lines):
         if line.startswith("CMake Error") and number + 1 < len(lines):
-            return lines[number + 1]
+            # CMake breaks long lines, and adds where it was called from.
+            rest = itertools.takewhile(_is_prose, lines[number + 1 :])
+            return " ".join(rest)
         if "error:" in line:
             return line
     return lines[-1] if lines else "no output"
+
+
+def _is_prose(line: str) -> bool:
+    return line != "" and not line.startswith("Call Stack")

@@ -5,7 +5,10 @@ The mere existence of ``toolchains/<name>-<arch>.cmake`` creates a toolchain.
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +27,23 @@ class Toolchain:
     arch: str
     file: Path
 
-    def cmake_arguments(self, *, glibc: str, mcpu: str) -> tuple[str, ...]:
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The toolchain file, and those beside it that it includes."""
+        included = re.findall(r'^include\(".*/([\w.-]+)"\)', self.file.read_text(), re.MULTILINE)
+        return (self.file, *(self.file.parent / name for name in included))
+
+    def cmake_arguments(
+        self, *, glibc: str, mcpu: str, lto: bool = False, cflags: Sequence[str] = ()
+    ) -> tuple[str, ...]:
         """What CMake is told; this Python is passed on because it is the one that has zig."""
         return (
             f"-DCMAKE_TOOLCHAIN_FILE={self.file}",
             f"-DEDGE_GLIBC={glibc}",
             f"-DEDGE_MCPU={mcpu}",
             f"-DEDGE_PYTHON={sys.executable}",
+            *(["-DEDGE_LTO=ON"] if lto else []),
+            *([f"-DEDGE_CFLAGS={shlex.join(cflags)}"] if cflags else []),
         )
 
 
