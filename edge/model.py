@@ -351,8 +351,12 @@ def _constants(model: Model) -> Iterator[Tensor]:
 
 _ALIGNMENT = 64
 
-# Operators that hand their input on as it is: the runtime gives the output the same memory.
-_SAME_DATA = frozenset({"RESHAPE", "EXPAND_DIMS", "SQUEEZE", "BITCAST"})
+# Operators whose output takes the memory of an input that nobody else reads, and of how many inputs
+# that may be; seen in tflite-runtime 2.14 and LiteRT 2.1 by the tensors' addresses.
+_IN_PLACE = {
+    **dict.fromkeys(("ADD", "SUB", "MUL", "DIV"), 2),
+    **dict.fromkeys(("RESHAPE", "EXPAND_DIMS", "SQUEEZE", "BITCAST", "SOFTMAX"), 1),
+}
 
 # Operators that unpack weights: once, into memory that is kept.
 _UNPACK = frozenset({"DEQUANTIZE", "DENSIFY"})
@@ -426,11 +430,12 @@ def _blocks(graph: Subgraph, sizes: dict[int, int]) -> list[_Block]:
             first.setdefault(index, number)
         for index in (*operator.outputs, *operator.inputs):
             last[index] = number
-        if operator.name in _SAME_DATA and operator.inputs and operator.outputs:
-            source, target = operator.inputs[0], operator.outputs[0]
+        for source in operator.inputs[: _IN_PLACE.get(operator.name, 0)]:
+            target = operator.outputs[0] if operator.outputs else _NO_TENSOR
             alone = readers[source] == 1 and not {source, target} & ends
-            if alone and sizes.get(source, 0) == sizes.get(target):
+            if alone and source in sizes and sizes[source] == sizes.get(target):
                 home[target] = home.get(source, source)
+                break
     for target, source in home.items():
         last[source] = max(last[source], last[target])
     last.update(dict.fromkeys(ends, len(graph.operators)))

@@ -214,6 +214,27 @@ def delegable(count: int = 3, shape: Shape = (1, 4)) -> bytes:
     return file.bytes()
 
 
+def branches(shape: Shape = (1, 4)) -> bytes:
+    """``x`` -> ``y`` = (x + 1) / 2 + (x + 1) * 2 + (x + 1) - 2, by three branches, all float32."""
+    file = _File("three branches")
+    graph = file.graph()
+    x = graph.input("x", "float32", shape)
+    y = graph.output("y", "float32", shape)
+    one = graph.tensor("one", "float32", (1,), data=[1])
+    two = graph.tensor("two", "float32", (1,), data=[2])
+    starts = [graph.tensor(f"start{n}", "float32", shape) for n in range(3)]
+    ends = [graph.tensor(f"end{n}", "float32", shape) for n in range(3)]
+    both = graph.tensor("both", "float32", shape)
+    for start in starts:
+        graph.operator("ADD", [x, one], [start], schema.AddOptionsT())
+    graph.operator("DIV", [starts[0], two], [ends[0]], schema.DivOptionsT())
+    graph.operator("MUL", [two, starts[1]], [ends[1]], schema.MulOptionsT())
+    graph.operator("SUB", [starts[2], two], [ends[2]], schema.SubOptionsT())
+    graph.operator("ADD", ends[:2], [both], schema.AddOptionsT())
+    graph.operator("ADD", [both, ends[2]], [y], schema.AddOptionsT())
+    return file.bytes()
+
+
 def scalar() -> bytes:
     """``x`` -> ``y`` = x + 3, of rank 0."""
     return elementwise("float32", ())

@@ -100,6 +100,11 @@ CASES: dict[str, Case] = {
         {"x": numbers("f4", 1, 2, 3, 4)},
         {"y5": numbers("f4", 6, 7, 8, 9)},
     ),
+    "branches": (
+        tiny.branches(),
+        {"x": numbers("f4", -1, 0, 1, 3)},
+        {"y": numbers("f4", -2, 1.5, 5, 12)},
+    ),
     "several": (
         tiny.several(),
         {

@@ -12,6 +12,7 @@ from edge import tiny
 MODELS: dict[str, Callable[[], bytes]] = {
     **{f"elementwise-{t}": lambda t=t: tiny.elementwise(t) for t in tiny.DTYPES},  # type: ignore[misc]
     "delegable": tiny.delegable,
+    "branches": tiny.branches,
     "scalar": tiny.scalar,
     "several": tiny.several,
     "two_signatures": tiny.two_signatures,
