@@ -1,55 +1,96 @@
-"""Runtime: a library that executes models, pinned by version and sha256, taken out of a wheel.
+"""Runtime: what executes models, pinned by version and sha256, taken out of wheels.
 
 The mere existence of ``edge/runtimes/<name>.toml``, or of ``runtimes/<name>.toml`` in the working
-directory, creates a runtime.
+directory, creates a runtime. There are two kinds: a library that edge-run opens, and a module for
+the board's own Python, whose wheels are listed in the file ``<name>.lock`` beside it, written by
+``python -m edge.runtime lock <name>``.
 """
 
 from __future__ import annotations
 
-import subprocess
+import fnmatch
+import re
 import sys
-import tempfile
-import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from edge import artifact, layout, toml
+from edge import artifact, layout, toml, wheels
 from edge.artifact import Artifact
-from edge.errors import HostError, UsageError
+from edge.errors import EdgeError, HostError, UsageError
+from edge.python import Python
+from edge.wheels import Wheel
 
-ENGINES = ("tflite", "litert")
-"""Adapters that edge-run has."""
+ENGINES = ("tflite", "litert", "python", "native")
+"""Ways to run a model: two adapters that edge-run has, and two that edge_run.py has."""
+
+IN_PYTHON = ("python", "native")
+"""Engines that need the board's Python; any runtime of theirs says ``engine = "python"``."""
 
 PLACE = "lib/libtflite.so"
 """Where the runtime library stands in a release."""
 
+PACKAGES_PLACE = "python"
+"""Folder of a release with unpacked wheels."""
+
+_PREFERRED = ("litert-2.1.0", "litert-2.3.0", "tflite-runtime-2.14.0", "ai-edge-litert-2.1.0")
+_PYTHONS = tuple(f"3.{minor}" for minor in range(9, 15))
+_ARCHITECTURES = ("aarch64", "armv7l", "x86_64")
+
+# Of numpy's wheel: what importing it does not touch, a third of its size and most of its files.
+_NUMPY_UNUSED = (
+    *("*/tests/*", "*/include/*", "*.pyi", "numpy/f2py/*", "numpy/distutils/*", "numpy/doc/*"),
+    *("*/_examples/*", "numpy/_pyinstaller/*", "numpy/typing/*", "*.a", "*.lib", "*.pxd", "*.h"),
+    *("numpy/core/lib/*", "numpy/_core/lib/*", "*.dist-info/[!L]*", "*/conftest.py", "bin/*"),
+)
+
+_API = {
+    "tflite": ("TfLiteInterpreterCreate", "the TfLite C API", "a libtensorflowlite_c.so"),
+    "litert": ("LiteRtCreateCompiledModel", "LiteRT's CompiledModel", "a libLiteRt.so"),
+}
+
 
 @dataclass(frozen=True)
-class Wheel:
-    """A wheel on the package index, and the library inside it.
+class Package:
+    """A wheel for one Python on one architecture."""
 
-    :ivar python: version that the wheel's tag names; the library itself needs no Python.
-    :ivar platform: the wheel's platform tag.
-    :ivar library: path of the library in the wheel.
-    """
-
-    project: str
-    version: str
-    python: str
-    platform: str
-    sha256: str
-    library: str
+    arch: str
+    wheel: Wheel
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """A runtime: its engine, and a wheel per architecture."""
+    """A runtime. What belongs to the other kind is empty.
+
+    :ivar wheels: architecture -> the wheel that holds the library.
+    :ivar libraries: architecture -> the library's path in it.
+    :ivar module: of the interpreter, such as ``tflite_runtime.interpreter``.
+    :ivar native_symbol: the interpreter's own method, if its library exports it.
+    :ivar requirement: the module's package, pinned.
+    :ivar files: patterns: what of the package importing the module needs.
+    :ivar numpy: versions of numpy it works with: from, and below.
+    :ivar packages: the lock file's wheels.
+    :ivar features: architecture -> CPU features without which it crashes.
+    """
 
     name: str
     description: str
     engine: str
-    wheels: dict[str, Wheel]
+    wheels: dict[str, Wheel] = field(default_factory=dict)
+    libraries: dict[str, str] = field(default_factory=dict)
+    module: str = ""
+    native_symbol: str | None = None
+    requirement: str = ""
+    files: tuple[str, ...] = ()
+    numpy: tuple[str, str] = ("0", "9999")
+    packages: tuple[Package, ...] = ()
+    features: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Those that can use it."""
+        return (self.engine, *(["native"] if self.native_symbol else []))
 
 
 def load(name: str) -> Runtime:
@@ -60,31 +101,129 @@ def load(name: str) -> Runtime:
             f"no runtime '{name}' (there is: {', '.join(known)}): choose another with --runtime, "
             f"or write runtimes/{name}.toml"
         )
-    path = known[name]
-    table = toml.read(path)
-    _require(path, table, {"description", "engine", "wheel"}, "")
-    if table["engine"] not in ENGINES:
+    return _parse(name, known[name], toml.read(known[name]))
+
+
+def for_engine(engine: str) -> tuple[str, ...]:
+    """Names of the runtimes that an engine can use, the one to try first in front.
+
+    :raises UsageError: no such engine, or a broken runtime file.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"no engine '{engine}': it must be one of {', '.join(ENGINES)}")
+    names = [name for name in layout.definitions("runtimes", ".toml") if engine in _engines(name)]
+    return tuple(sorted(names, key=lambda n: (n not in _PREFERRED, _preference(n), n)))
+
+
+def _engines(name: str) -> tuple[str, ...]:
+    return load(name).engines
+
+
+def _preference(name: str) -> int:
+    return _PREFERRED.index(name) if name in _PREFERRED else 0
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def _parse(name: str, path: Path, table: dict[str, Any]) -> Runtime:
+    if table.get("engine") == "python":
+        return _parse_python(name, path, table)
+    _check(path, table, {"description": str, "engine": str, "wheel": dict}, {"features": dict})
+    if table["engine"] not in ENGINES or table["engine"] in IN_PYTHON:
         raise UsageError(
-            f"{path}: engine = {table['engine']!r}: must be one of {', '.join(ENGINES)}"
+            f"{path}: engine = {table['engine']!r}: must be one of tflite, litert, python"
         )
-    keys = {f.name for f in fields(Wheel)}
-    wheels = {}
+    keys = dict.fromkeys(("project", "version", "python", "platform", "sha256", "library"), str)
+    found, libraries = {}, {}
     for arch, entry in table["wheel"].items():
         if not isinstance(entry, dict):
             raise UsageError(f"{path}: [wheel] must hold a table per architecture: [wheel.aarch64]")
-        _require(path, entry, keys, f"wheel.{arch}.")
-        wheels[arch] = Wheel(**entry)
-    return Runtime(name, table["description"], table["engine"], wheels)
+        _check(path, entry, keys, {}, f"wheel.{arch}.")
+        libraries[arch] = entry["library"]
+        found[arch] = Wheel(**{key: entry[key] for key in keys if key != "library"})
+    return Runtime(
+        name,
+        table["description"],
+        table["engine"],
+        wheels=found,
+        libraries=libraries,
+        features=_features(path, table),
+    )
 
 
-def _require(path: Path, table: dict[str, object], keys: set[str], prefix: str) -> None:
+def _parse_python(name: str, path: Path, table: dict[str, Any]) -> Runtime:
+    texts = dict.fromkeys(("description", "engine", "module", "requirement"), str)
+    _check(
+        path,
+        table,
+        {**texts, "files": list, "numpy": list},
+        {"native_symbol": str, "features": dict},
+    )
+    numpy = tuple(str(version) for version in table["numpy"])
+    if len(numpy) != 2 or not all(re.fullmatch(r"[0-9]+(\.[0-9]+)*", v) for v in numpy):
+        raise UsageError(
+            f'{path}: numpy must hold the first version and the one too many: ["1", "2"]'
+        )
+    return Runtime(
+        name,
+        table["description"],
+        table["engine"],
+        module=table["module"],
+        native_symbol=table.get("native_symbol"),
+        requirement=table["requirement"],
+        files=tuple(str(pattern) for pattern in table["files"]),
+        numpy=(numpy[0], numpy[1]),
+        packages=_packages(path.with_suffix(".lock")),
+        features=_features(path, table),
+    )
+
+
+def _packages(path: Path) -> tuple[Package, ...]:
+    """The lock file's; none if it was not written yet."""
+    if not path.exists():
+        return ()
+    table = toml.read(path)
+    _check(path, table, {"wheel": list}, {})
+    keys = dict.fromkeys(("project", "version", "python", "platform", "sha256"), str)
+    found = []
+    for entry in table["wheel"]:
+        _check(path, entry, {**keys, "arch": str}, {}, "wheel.")
+        found.append(Package(entry["arch"], Wheel(**{key: entry[key] for key in keys})))
+    return tuple(found)
+
+
+def _features(path: Path, table: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    found = {}
+    for arch, names in table.get("features", {}).items():
+        if not isinstance(names, list):
+            raise UsageError(f'{path}: features.{arch} must be a list, such as ["neon"]')
+        found[arch] = tuple(str(name) for name in names)
+    return found
+
+
+def _check(
+    path: Path,
+    table: dict[str, Any],
+    required: Mapping[str, type],
+    optional: Mapping[str, type],
+    prefix: str = "",
+) -> None:
+    known = {**required, **optional}
     for key in table:
-        if key not in keys:
+        if key not in known:
             raise UsageError(
-                f"{path}: unknown key '{prefix}{key}'; known: {', '.join(sorted(keys))}"
+                f"{path}: unknown key '{prefix}{key}'; known: {', '.join(sorted(known))}"
             )
-    for key in sorted(keys - set(table)):
+    for key in sorted(set(required) - set(table)):
         raise UsageError(f"{path}: '{prefix}{key}' is missing")
+    for key, value in table.items():
+        if not isinstance(value, known[key]):
+            kind = "a text" if known[key] is str else "a list" if known[key] is list else "a table"
+            raise UsageError(f"{path}: '{prefix}{key}' must be {kind}")
+
+
+# --- libraries ------------------------------------------------------------------------------------
 
 
 def fetch(runtime: Runtime, arch: str, progress: Callable[[str], None]) -> Artifact:
@@ -93,79 +232,199 @@ def fetch(runtime: Runtime, arch: str, progress: Callable[[str], None]) -> Artif
     :raises UsageError: the runtime has no library for this architecture.
     :raises HostError: the download failed, or did not have the pinned sha256.
     """
+    if runtime.engine in IN_PYTHON:
+        raise UsageError(
+            f"runtime {runtime.name} is a Python package, not a library: use --engine python"
+        )
     if arch not in runtime.wheels:
         raise UsageError(
             f"runtime {runtime.name} has no library for {arch} "
             f"(it has: {', '.join(sorted(runtime.wheels))})"
         )
-    wheel = runtime.wheels[arch]
-    library = layout.wheels_dir() / wheel.sha256 / Path(wheel.library).name
-    if not library.exists():
-        _unpack(wheel, _download(wheel, progress), library)
-    return artifact.of_file(library, PLACE)
+    path = wheels.member(runtime.wheels[arch], runtime.libraries[arch], progress)
+    return artifact.of_file(path, PLACE)
 
 
-def _download(wheel: Wheel, progress: Callable[[str], None]) -> Path:
-    folder = layout.wheels_dir() / wheel.sha256
-    for path in folder.glob("*.whl"):
-        if artifact.hash_file(path) == wheel.sha256:
-            return path
-        path.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
-    progress(f"downloading {wheel.project} {wheel.version} ({wheel.platform})")
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        requirement = Path(temporary) / "wheel.txt"
-        requirement.write_text(
-            f"{wheel.project}=={wheel.version} --hash=sha256:{wheel.sha256}\n", encoding="utf-8"
-        )
-        abi = "cp" + wheel.python.replace(".", "")
-        command = [
-            *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
-            *("--no-deps", "--only-binary", ":all:", "--require-hashes"),
-            *("--platform", wheel.platform, "--python-version", wheel.python),
-            *("--implementation", "cp", "--abi", abi),
-            *("--dest", temporary, "--requirement", str(requirement)),
-        ]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        found = list(Path(temporary).glob("*.whl"))
-        if result.returncode != 0 or len(found) != 1:
-            lines = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
-            raise HostError(
-                f"can't download {wheel.project} {wheel.version} for {wheel.platform}: "
-                f"{lines[0] if lines else result.stderr.strip()[-300:]}; "
-                "check the network and pip's index settings (`pip config list`)"
-            )
-        # pip has compared the hash already; this guards against a pip that did not.
-        actual = artifact.hash_file(found[0])
-        if actual != wheel.sha256:
-            raise HostError(
-                f"{found[0].name} has sha256 {actual}, pinned is {wheel.sha256}: not used"
-            )
-        final = folder / found[0].name
-        artifact.move_into_place(found[0], final)
-    return final
+def own_library(path: Path, engine: str = "tflite") -> Artifact:
+    """A library of the user's own, for one of edge-run's engines.
 
-
-def _unpack(wheel: Wheel, path: Path, library: Path) -> None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            content = archive.read(wheel.library)
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise HostError(f"{path} does not hold {wheel.library}: {error}") from None
-    part = library.with_suffix(".part")
-    part.write_bytes(content)
-    artifact.move_into_place(part, library)
-
-
-def own_library(path: Path) -> Artifact:
-    """A TfLite C library of the user's own.
-
-    :raises UsageError: it is missing, no library, or does not export the TfLite C API.
+    :raises UsageError: it is missing, no library, or does not export what the engine calls.
     """
-    found = artifact.of_file(path, PLACE)
-    if "TfLiteInterpreterCreate" not in artifact.elf_facts(path).defined:
+    if engine not in _API:
         raise UsageError(
-            f"{path} does not export the TfLite C API (TfLiteInterpreterCreate): "
-            "name a libtensorflowlite_c.so, or leave --lib away for the board's own runtime"
+            f"--lib is for the engines {' and '.join(_API)}: --engine {engine} runs what Python "
+            "imports; leave --lib away"
+        )
+    found = artifact.of_file(path, PLACE)
+    defined = artifact.elf_facts(path).defined
+    symbol, api, example = _API[engine]
+    if symbol not in defined:
+        other = next((e for e, (s, _, _) in _API.items() if s in defined), None)
+        raise UsageError(
+            f"{path} does not export {api} ({symbol}): "
+            + (
+                f"use it with --engine {other}"
+                if other
+                else f"name {example}, or leave --lib away for the board's own runtime"
+            )
         )
     return found
+
+
+# --- packages for Python --------------------------------------------------------------------------
+
+
+def fetch_packages(
+    runtime: Runtime, python: Python, progress: Callable[[str], None]
+) -> tuple[Artifact, ...]:
+    """The files that the board's Python imports, below ``python/`` in a release.
+
+    numpy is among them only if the board's own is missing, or none that the runtime works with.
+
+    :raises UsageError: there is no wheel for this Python on this architecture.
+    :raises HostError: a download failed, or did not have the pinned sha256.
+    """
+    if runtime.engine not in IN_PYTHON:
+        raise UsageError(f"runtime {runtime.name} is a library: use --engine {runtime.engine}")
+    project = _project(runtime)
+    there = {
+        p.wheel.project: p.wheel
+        for p in runtime.packages
+        if p.arch == python.machine and _tag(p.wheel) == python.tag
+    }
+    if project not in there:
+        raise UsageError(_no_wheel(runtime, python))
+    found = _files(there[project], lambda name: _matches(name, runtime.files), progress)
+    if not numpy_fits(runtime, python):
+        if "numpy" not in there:
+            own = f"its own is {python.numpy}" if python.numpy else "it has none"
+            raise UsageError(
+                f"runtime {runtime.name} needs numpy from {runtime.numpy[0]} and below "
+                f"{runtime.numpy[1]} on the board, {own}, and there is no wheel of numpy for "
+                f"{python.machine}: install it there (Debian: `apt install python3-numpy`), or use "
+                "--engine tflite"
+            )
+        found += _files(there["numpy"], lambda name: not _matches(name, _NUMPY_UNUSED), progress)
+    return tuple(found)
+
+
+def numpy_fits(runtime: Runtime, python: Python) -> bool:
+    """Whether the board's own numpy will do."""
+    if python.numpy is None:
+        return False
+    first, too_many = (_numbers(version) for version in runtime.numpy)
+    return first <= _numbers(python.numpy) < too_many
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"[0-9]+", version)[:3])
+
+
+def _project(runtime: Runtime) -> str:
+    return runtime.requirement.partition("==")[0]
+
+
+def _tag(wheel: Wheel) -> str:
+    return "cp" + wheel.python.replace(".", "")
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _files(
+    wheel: Wheel, wanted: Callable[[str], bool], progress: Callable[[str], None]
+) -> list[Artifact]:
+    folder = wheels.unpacked(wheel, progress)
+    found = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and wanted(name):
+            found.append(artifact.of_file(path, f"{PACKAGES_PLACE}/{name}"))
+    if not found:
+        raise HostError(f"{wheel.project} {wheel.version} holds none of the files wanted of it")
+    return found
+
+
+def _no_wheel(runtime: Runtime, python: Python) -> str:
+    have = [p for p in runtime.packages if p.wheel.project == _project(runtime)]
+    here = [p.wheel.python for p in have if p.arch == python.machine]
+    if here:
+        what = f"Python {_range(here)} on {python.machine}"
+    elif have:
+        what = f"{', '.join(sorted({p.arch for p in have}))}"
+    else:
+        what = f"nothing: write its lock file with `python -m edge.runtime lock {runtime.name}`"
+    others = [
+        name
+        for name in for_engine("python")
+        if name != runtime.name
+        and any(
+            p.arch == python.machine and _tag(p.wheel) == python.tag for p in load(name).packages
+        )
+    ]
+    remedy = f"--runtime {others[0]} --engine python" if others else "--engine tflite"
+    free_threaded = " (free-threaded)" if python.tag.endswith("t") else ""
+    return (
+        f"{runtime.requirement.replace('==', ' ')} has wheels for {what}; the board has Python "
+        f"{python.version}{free_threaded} on {python.machine}: use {remedy}"
+    )
+
+
+def _range(versions: list[str]) -> str:
+    ordered = sorted(set(versions), key=_numbers)
+    return ordered[0] if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}"
+
+
+# --- the lock file --------------------------------------------------------------------------------
+
+
+def lock(name: str, progress: Callable[[str], None]) -> Path:
+    """Look up the newest wheels that the runtime's file allows, and pin them beside it.
+
+    :raises UsageError: no such runtime, or it is a library.
+    """
+    chosen = load(name)
+    if chosen.engine not in IN_PYTHON:
+        raise UsageError(f"runtime {name} is a library: its file pins its wheels itself")
+    numpy = f"numpy>={chosen.numpy[0]},<{chosen.numpy[1]}"
+    found: list[Package] = []
+    for python in _PYTHONS:
+        for arch in _ARCHITECTURES:
+            progress(f"looking up {chosen.requirement} for Python {python} on {arch}")
+            module = wheels.resolve(chosen.requirement, python, arch)
+            if module is None:
+                continue
+            found.append(Package(arch, module))
+            if (array := wheels.resolve(numpy, python, arch)) is not None:
+                found.append(Package(arch, array))
+    path = layout.definitions("runtimes", ".toml")[name].with_suffix(".lock")
+    path.write_text(lock_text(name, found), encoding="utf-8")
+    return path
+
+
+def lock_text(name: str, packages: list[Package]) -> str:
+    lines = [f"# Written by: python -m edge.runtime lock {name}", "wheel = ["]
+    for package in packages:
+        wheel = package.wheel
+        values = {"python": wheel.python, "arch": package.arch, "project": wheel.project}
+        values |= {"version": wheel.version, "platform": wheel.platform, "sha256": wheel.sha256}
+        pairs = ", ".join(f'{key} = "{value}"' for key, value in values.items())
+        lines.append(f"  {{ {pairs} }},")
+    return "\n".join([*lines, "]", ""])
+
+
+def main(words: list[str]) -> int:
+    if len(words) != 2 or words[0] != "lock":
+        sys.stderr.write("usage: python -m edge.runtime lock NAME\n")
+        return UsageError.exit_code
+    try:
+        sys.stdout.write(f"{lock(words[1], print)}\n")
+    except EdgeError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
