@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge import board
+from edge import board, image, runtime, toolchain
 from edge.errors import UsageError
 
 GOOD = """
@@ -49,6 +49,22 @@ def test_every_shipped_board_loads() -> None:
     assert {"qemu-aarch64", "qemu-virt", "rpi4", "rpi5", "rpi-zero2w"} <= names
 
 
+@pytest.mark.parametrize("name", board.files())
+def test_a_shipped_board_names_what_exists(name: str) -> None:
+    found = board.load(name)
+    assert toolchain.load(found.toolchain, found.arch).file.exists()
+    assert runtime.load(found.runtime).name == found.runtime
+    if found.image is not None:
+        architecture = {"aarch64": "arm64", "armv7l": "armhf"}[found.arch]
+        assert image.load(found.image).architecture == architecture
+
+
+def test_a_board_file_says_where_its_values_are_from() -> None:
+    for name, path in board.files().items():
+        if board.load(name).verified == "datasheet":
+            assert path.read_text(encoding="utf-8").startswith("# Source: ")
+
+
 def test_hardware_values_are_not_claimed_to_be_verified() -> None:
     for found in board.load_all():
         assert found.emulated == (found.verified == "emulated")
@@ -75,6 +91,8 @@ def test_a_file_in_the_working_directory_hides_a_shipped_board(folder: Path) -> 
         (GOOD.replace('"2.28"', '"new"'), ["glibc", "version such as"]),
         (GOOD.replace('"cortex-a72"', '"a72; rm -rf /"'), ["cpu", "core's name"]),
         (GOOD.replace("cores = 4\n", ""), ["'cores' is missing"]),
+        (GOOD + 'lto = "yes"', ["'lto'", "true or false"]),
+        (GOOD + "cflags = ['-O3']", ["'cflags'", "text"]),
         (GOOD + 'verified = "sure"', ["verified", "hardware"]),
         (GOOD + 'emulation = "user"', ["image"]),
         (GOOD + 'emulation = "magic"\nimage = "x"', ["emulation", "machine"]),
