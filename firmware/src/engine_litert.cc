@@ -206,7 +206,11 @@ struct Port {
 
 class LitertEngine final : public Engine {
  public:
-  ~LitertEngine() override { forget(); }
+  ~LitertEngine() override {
+    // A talkative runtime takes leave, too.
+    const StderrCapture capture;
+    forget();
+  }
 
   Status open(const edge_options &options) {
     StderrCapture capture;
