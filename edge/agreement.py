@@ -31,8 +31,9 @@ def compare(model: str, got: Arrays, expected: Reference) -> Agreement:
     """Compare outputs.
 
     Allowed is one part in fifty of the reference's largest value for real outputs, four steps for
-    8 and 16 bits, which are quantized, and nothing for wider integers and truth values: kernels for different processors round differently, above all where weights are
-    quantized and activations are not, but a wrong model or a broken kernel is far outside.
+    8 and 16 bits, which are quantized, and nothing for wider integers and truth values: kernels for
+    different processors round differently, above all where weights are quantized and activations
+    are not, but a wrong model or a broken kernel is far outside.
 
     :raises BoardError: an output is missing or has another shape.
     """

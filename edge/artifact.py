@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from elftools.common.exceptions import ELFError
@@ -33,6 +33,12 @@ class Artifact:
     sha256: str
     size_bytes: int
     executable: bool = False
+
+    @property
+    def loaded(self) -> bool:
+        """It is a program or a library, by its place: what a board's loader must find in order."""
+        name = PurePosixPath(self.place).name
+        return ".so" in name or (self.place.startswith("bin/") and not name.endswith(".py"))
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import shutil
 import uuid
-from collections.abc import Callable
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from edge import abi, build, layout, run, runner, runtime, samples
+from edge import abi, layout, run, runner, runtime, samples
+from edge import split as split_module
 from edge.artifact import Artifact
-from edge.errors import UsageError
+from edge.errors import BoardError, UsageError
 from edge.release import Release
 from edge.run import Plan, Run
 from edge.session import Session
+from edge.split import Split
 
 _LONGEST_S = 3600.0
+
+ROUNDS = 20
+"""Turns that the two sides of a split take."""
 
 
 def measure(
@@ -27,39 +34,131 @@ def measure(
     progress: Callable[[str], None],
     *,
     command: str,
+    engine: str | None = None,
 ) -> Run:
     """Measure one model of a release that is on the board.
 
     :param library: libedge of this machine, which maps what the board recorded.
     :param command: what the user typed, for the reproduce line.
+    :param engine: another engine of the release's runtime than the release's own.
     :raises UsageError: the model does not run with this runtime.
     :raises BoardError: the runner failed, or the link was lost.
     """
     name = PurePosixPath(model.place).name
-    home = session.device.release(release.id)
-    run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
-    here = layout.runs_dir() / run_id
-    progress(f"measuring {name}: {plan.count} samples")
+    progress(f"measuring {name} with engine {engine or release.engine}: {plan.count} samples")
     with runner.work_folder(session) as folder:
         recording = folder / "samples.bin"
-        report = runner.call(session, _argv(home, name, recording, plan), _LONGEST_S)
-        here.mkdir(parents=True)
-        try:
-            session.transport.get(recording, here / "samples.bin")
-        except BaseException:
-            shutil.rmtree(here)
-            raise
+        words = runner.argv(session, release, "bench", model, plan.options, engine)
+        report = runner.call(session, [*words, *_flags(recording, plan)], _LONGEST_S)
+        with _fetched(session, recording) as here:
+            return _run(
+                session, release, model, plan, library, report, here, command, engine=engine
+            )
+
+
+def split(
+    session: Session,
+    release: Release,
+    model: Artifact,
+    plan: Plan,
+    library: abi.Library,
+    progress: Callable[[str], None],
+    *,
+    command: str,
+) -> tuple[tuple[Run, ...], Split]:
+    """Measure what a call from Python is made of, against the same call from C.
+
+    Both loops run in one process, on the interpreter that Python built, round by round in random
+    order.
+
+    :returns: a run of the invocations alone for each engine, and the split.
+    :raises UsageError: the model does not run with this runtime.
+    :raises BoardError: the runner failed, or the link was lost.
+    """
+    name = PurePosixPath(model.place).name
+    per_round = max(1, plan.count // ROUNDS)
+    progress(
+        f"measuring {name}: engines native and python by turns, {ROUNDS} rounds of {per_round} "
+        "samples for each part of a call"
+    )
+    with runner.work_folder(session) as folder:
+        recording = folder / "samples.bin"
+        words = runner.argv(session, release, "split", model, plan.options, "native")
+        report = runner.call(
+            session, [*words, *_flags(recording, plan), "--rounds", str(ROUNDS)], _LONGEST_S
+        )
+        parts = {}
+        runs = []
+        for engine in split_module.ENGINES:
+            for phase in split_module.PHASES:
+                with _fetched(
+                    session, recording.with_name(f"samples.bin.{engine}.{phase}")
+                ) as here:
+                    parts[engine, phase] = samples.load(library, here / "samples.bin").latency_ns
+                    if phase == "invoke":
+                        told = _of_engine(report, engine)
+                        runs.append(
+                            _run(
+                                *(session, release, model, plan, library, told, here, command),
+                                engine=engine,
+                            )
+                        )
+                    else:
+                        shutil.rmtree(here)
+    identical = report["split"].get("identical") is True
+    return tuple(runs), split_module.of_samples(name, parts, ROUNDS, identical)
+
+
+def _of_engine(report: dict[str, Any], engine: str) -> dict[str, Any]:
+    """One report for both sides of a split, as a run of this one would have it.
+
+    :raises BoardError: it is no report of a split.
+    """
+    try:
+        iterations = int(report["split"]["iterations"][f"{engine}.invoke"])
+    except (KeyError, TypeError, ValueError):
+        raise BoardError("the runner's report of the split is damaged: deploy again") from None
+    return {**report, "engine": engine, "iterations": iterations}
+
+
+@contextlib.contextmanager
+def _fetched(session: Session, recording: PurePosixPath) -> Iterator[Path]:
+    """A run's folder on this machine, with the recording in it; gone if the block fails."""
+    run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
+    here = layout.runs_dir() / run_id
+    here.mkdir(parents=True)
+    try:
+        session.transport.get(recording, here / "samples.bin")
+        yield here
+    except BaseException:
+        shutil.rmtree(here)
+        raise
+
+
+def _run(
+    session: Session,
+    release: Release,
+    model: Artifact,
+    plan: Plan,
+    library: abi.Library,
+    report: dict[str, Any],
+    here: Path,
+    command: str,
+    *,
+    engine: str | None,
+) -> Run:
     found = Run(
-        id=run_id,
+        id=here.name,
         board=session.board.name,
         target=session.transport.name,
         # A board file may say what it likes: the machine's own word counts too.
         emulated=session.board.emulated or session.facts.emulated,
-        model=name,
+        model=PurePosixPath(model.place).name,
         model_sha256=model.sha256,
-        library_sha256=release.library.sha256,
+        runtime_sha256=release.runtime_sha256,
         runner_sha256=release.runner.sha256,
         runtime=release.runtime,
+        engine=engine or release.engine,
         kernel=session.facts.kernel,
         measured_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         command=command,
@@ -71,11 +170,29 @@ def measure(
     return found
 
 
+def groups(engines: str | None) -> tuple[tuple[str | None, ...], ...]:
+    """Engines joined by commas, as they are measured: ``native`` and ``python`` by turns.
+
+    :raises UsageError: an unknown engine, or one twice.
+    """
+    if engines is None:
+        return ((None,),)
+    names = engines.split(",")
+    for name in names:
+        if name not in runtime.ENGINES:
+            raise UsageError(f"no engine '{name}': choose of {', '.join(runtime.ENGINES)}")
+    if len(set(names)) != len(names):
+        raise UsageError(f"--engine {engines}: names an engine twice")
+    if not set(split_module.ENGINES) <= set(names):
+        return tuple((name,) for name in names)
+    others = [(name,) for name in names if name not in split_module.ENGINES]
+    return (*others, split_module.ENGINES)
+
+
 def check_plan(plan: Plan) -> None:
     """:raises UsageError: a number of the plan makes no sense."""
     for flag, value, least in (
         ("--count", plan.count, 1),
-        ("--threads", plan.threads, 1),
         ("--warmup", plan.warmup, 0),
         ("--iterations", plan.iterations, 0),
         ("--duration", plan.duration_s, 0),
@@ -84,14 +201,9 @@ def check_plan(plan: Plan) -> None:
             raise UsageError(f"{flag} {value}: must be at least {least}")
 
 
-def _argv(
-    home: PurePosixPath, name: str, recording: PurePosixPath, plan: Plan
-) -> list[str | PurePosixPath]:
+def _flags(recording: PurePosixPath, plan: Plan) -> list[str | PurePosixPath]:
     return [
-        *(home / build.RUNNER_PLACE, "bench"),
-        *("--lib", home / runtime.PLACE, "--model", home / "models" / name),
         *("--samples", recording, "--count", str(plan.count), "--warmup", str(plan.warmup)),
         *("--duration-ms", str(round(1000 * plan.duration_s))),
         *("--iterations", str(plan.iterations) if plan.iterations else "auto"),
-        *("--threads", str(plan.threads), *([] if plan.xnnpack else ["--no-xnnpack"])),
     ]

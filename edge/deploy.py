@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import getpass
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from edge import agreement, build, preflight, reference, release, runner, runtime
+from edge import (
+    agreement,
+    artifact,
+    build,
+    layout,
+    preflight,
+    python,
+    reference,
+    release,
+    runner,
+    runtime,
+    support,
+)
 from edge import store as store_module
 from edge.agreement import Agreement
 from edge.artifact import Artifact
 from edge.board import Board
-from edge.errors import BoardError, EdgeError
+from edge.errors import BoardError, EdgeError, UsageError
+from edge.facts import Facts
+from edge.options import DEFAULT, Delegate, Options
 from edge.preflight import Finding
-from edge.release import Release
+from edge.python import Python
+from edge.release import Release, Script
+from edge.runtime import Runtime
 from edge.session import Session
 from edge.store import Store
 
@@ -46,54 +63,223 @@ class Deployment:
         return self.previous != self.release.id
 
 
-def prepare(
-    target: Board,
-    models: list[Path],
-    progress: Progress,
-    *,
-    runtime_name: str | None = None,
-    library: Path | None = None,
-    toolchain_name: str | None = None,
-) -> Release:
-    """Build the runner, fetch the runtime, look through the models.
+@dataclass(frozen=True)
+class Choice:
+    """What a user asked for instead of the board's own.
 
-    :param library: a libtensorflowlite_c of the user's own instead of a runtime's.
+    :ivar engine: one of ``runtime.ENGINES``.
+    :ivar library: a runtime library of the user's own.
+    """
+
+    engine: str | None = None
+    runtime: str | None = None
+    library: Path | None = None
+    delegate: Delegate | None = None
+    toolchain: str | None = None
+    lto: bool | None = None
+    cflags: str | None = None
+
+
+_SMALL_BYTES = 1 << 20
+"""Files below that are sent in no time, but a Python package has hundreds."""
+
+OWN = Choice()
+"""Everything as the board's file says."""
+
+
+def models(paths: list[Path], progress: Progress) -> tuple[Artifact, ...]:
+    """Model files, looked through before anything is built or reached.
+
+    :raises UsageError: one is missing or damaged.
     """
     checker = build.host_library(progress)
-    found = [release.model_artifact(path, checker) for path in models]
-    files, name = loadable(
-        target,
-        progress,
-        runtime_name=runtime_name,
-        library=library,
-        toolchain_name=toolchain_name,
-    )
-    return release.make(target.arch, *files, name, found)
+    return tuple(release.model_artifact(path, checker) for path in paths)
 
 
-def loadable(
+@dataclass(frozen=True)
+class Stack:
+    """What runs models on a board: the files, and what they are.
+
+    :ivar runtime: its name, or ``file:`` and the name of a library of the user's own.
+    :ivar recipe: how the runner was built.
+    """
+
+    files: tuple[Artifact, ...]
+    engine: str
+    runtime: str
+    recipe: Mapping[str, object]
+    script: Script | None
+
+
+def stack(
     target: Board,
     progress: Progress,
     *,
-    runtime_name: str | None = None,
-    library: Path | None = None,
-    toolchain_name: str | None = None,
-) -> tuple[tuple[Artifact, Artifact], str]:
-    """The runner and the runtime's library, and the runtime's name."""
-    built = build.runner(target, progress, toolchain_name=toolchain_name)
-    if library is not None:
-        return (built.runner, runtime.own_library(library)), f"file:{library.name}"
-    chosen = runtime.load(runtime_name or target.runtime)
-    return (built.runner, runtime.fetch(chosen, target.arch, progress)), chosen.name
+    choice: Choice = OWN,
+    interpreter: Python | None = None,
+    facts: Facts | None = None,
+) -> Stack:
+    """Build the runner and fetch what runs models.
+
+    :param interpreter: the board's Python, for the engines that need it: see :func:`python_for`.
+    :param facts: of the board, to send along the C++ libraries that it lacks.
+    :raises UsageError: what was chosen does not go together, or not with this board.
+    """
+    engine, chosen = _choose(target, choice, interpreter)
+    built = build.runner(
+        target,
+        progress,
+        toolchain_name=choice.toolchain,
+        lto=choice.lto,
+        cflags=choice.cflags,
+    )
+    files, script = [built.runner], None
+    if choice.library is not None:
+        files.append(runtime.own_library(choice.library, engine))
+    elif not chosen.module:
+        files.append(runtime.fetch(chosen, target.arch, progress))
+    else:
+        assert interpreter is not None  # engines of Python's are refused without
+        script = Script(interpreter.program, chosen.module, chosen.native_symbol)
+        files += [
+            artifact.of_file(layout.onboard_script(), release.SCRIPT_PLACE, executable=True),
+            artifact.of_file(built.library, release.LIBEDGE_PLACE),
+            *runtime.fetch_packages(chosen, interpreter, progress),
+        ]
+    if choice.delegate is not None:
+        if engine not in ("tflite", "python"):
+            raise UsageError(f"engine {engine} takes no external delegate: use --engine tflite")
+        if not choice.delegate.on_board:
+            files.append(release.delegate_artifact(choice.delegate))
+    if facts is not None:
+        needs = [artifact.elf_facts(file.path) for file in files if file.loaded]
+        files += support.files(target.arch, facts, needs, progress)
+    name = chosen.name if choice.library is None else f"file:{choice.library.name}"
+    return Stack(tuple(files), engine, name, dataclasses.asdict(built.recipe), script)
 
 
-def check(session: Session, files: tuple[Artifact, ...], send_bytes: int) -> tuple[Finding, ...]:
-    """Preflight: would the board load ``files``, and take in ``send_bytes`` of content?"""
-    return preflight.look(session.board, session.facts, files, send_bytes)
+def prepare(
+    target: Board,
+    found: Sequence[Artifact],
+    progress: Progress,
+    *,
+    choice: Choice = OWN,
+    interpreter: Python | None = None,
+    facts: Facts | None = None,
+) -> Release:
+    """A release of ``found``, the models, with what runs them: see :func:`stack`."""
+    made = stack(target, progress, choice=choice, interpreter=interpreter, facts=facts)
+    return release.make(
+        target.arch,
+        made.files,
+        found,
+        runtime_name=made.runtime,
+        engine=made.engine,
+        recipe=made.recipe,
+        script=made.script,
+    )
+
+
+def _fits(candidate: Runtime, arch: str, interpreter: Python | None) -> bool:
+    if interpreter is not None and candidate.module:
+        return runtime.has_wheel(candidate, interpreter)
+    return arch in candidate.wheels
+
+
+def prepared(
+    session: Session, found: Sequence[Artifact], progress: Progress, choice: Choice = OWN
+) -> Release:
+    """:func:`prepare` for a board that answers: its Python and its libraries are looked at."""
+    return prepare(
+        session.board,
+        found,
+        progress,
+        choice=choice,
+        interpreter=python_for(session, choice),
+        facts=session.facts,
+    )
+
+
+def python_for(session: Session, choice: Choice) -> Python | None:
+    """The board's Python, if what was chosen runs in it.
+
+    :raises BoardError: the board has none.
+    """
+    name = choice.runtime or (session.board.runtime if choice.engine is None else None)
+    engine = choice.engine or runtime.load(name or session.board.runtime).engine
+    if engine not in runtime.IN_PYTHON:
+        return None
+    return python.read(session.transport, session.python)
+
+
+def _choose(target: Board, choice: Choice, interpreter: Python | None) -> tuple[str, Runtime]:
+    """Engine and runtime, each told by the other or by the board where the user said nothing."""
+    if choice.engine is not None and choice.engine not in runtime.ENGINES:
+        raise UsageError(f"no engine '{choice.engine}': choose one of {', '.join(runtime.ENGINES)}")
+    if choice.library is not None and choice.runtime is not None:
+        raise UsageError("--lib and --runtime name two runtimes: give one of them")
+    if choice.runtime is not None:
+        found = runtime.load(choice.runtime)
+        if choice.engine is not None and choice.engine not in found.engines:
+            raise UsageError(
+                f"runtime {found.name} has engine {found.engine}, not {choice.engine}: "
+                f"with --engine {choice.engine} go "
+                f"{', '.join(runtime.for_engine(choice.engine)) or 'no runtimes'}"
+            )
+        return choice.engine or found.engine, found
+    own = runtime.load(target.runtime)
+    engine = choice.engine or own.engine
+    if choice.library is not None and engine in runtime.IN_PYTHON:
+        raise UsageError(f"engine {engine} takes no --lib: its runtime is a Python package")
+    if engine in own.engines:
+        fitting = [own.name, *runtime.for_engine(engine)]
+    else:
+        fitting = list(runtime.for_engine(engine))
+    if not fitting:
+        raise UsageError(f"no runtime has engine {engine}")
+    for name in fitting:
+        candidate = runtime.load(name)
+        if choice.library is not None or _fits(candidate, target.arch, interpreter):
+            return engine, candidate
+    # None fits: the first one says why.
+    return engine, runtime.load(fitting[0])
+
+
+def look(
+    session: Session,
+    files: tuple[Artifact, ...],
+    found: tuple[Artifact, ...],
+    send_bytes: int,
+    runtime_name: str,
+    progress: Progress,
+) -> tuple[Finding, ...]:
+    """Preflight: would the board load ``files``, and take in ``send_bytes`` of content?
+
+    :param found: the models, which must find room in memory.
+    """
+    arch = session.board.arch
+    features: tuple[str, ...] = ()
+    if not runtime_name.startswith("file:"):
+        features = runtime.load(runtime_name).features.get(arch, ())
+    return preflight.look(
+        session.board,
+        session.facts,
+        tuple(file for file in files if file.loaded),
+        send_bytes,
+        models=found,
+        runtime=runtime_name,
+        needs_features=features,
+        alternatives=lambda: runtime.needs(arch, progress),
+    )
 
 
 def deploy(
-    session: Session, wanted: Release, progress: Progress, *, smoke: bool = True
+    session: Session,
+    wanted: Release,
+    progress: Progress,
+    *,
+    options: Options = DEFAULT,
+    smoke: bool = True,
 ) -> Deployment:
     """Make ``wanted`` the live release; at any instant the old or the new one is live and whole.
 
@@ -106,7 +292,7 @@ def deploy(
         if previous != wanted.id:
             for model in wanted.models if smoke else ():
                 progress(f"checking {model.path.name} on the board")
-                checked.append(_smoke(session, wanted, model))
+                checked.append(_smoke(session, wanted, model, options))
             stage.store.switch(wanted.id)
             stage.keep()
             stage.store.append_log(_log_line(session, wanted, smoke))
@@ -144,7 +330,16 @@ def staged(session: Session, wanted: Release, progress: Progress) -> Iterator[St
     """
     device, transport = session.device, session.transport
     program = wanted.runner
-    preflight.insist(check(session, (program, wanted.library), program.size_bytes))
+    preflight.insist(
+        look(
+            session,
+            wanted.artifacts,
+            wanted.models,
+            program.size_bytes,
+            wanted.runtime,
+            progress,
+        )
+    )
     first = store_module.install_runner(transport, program.path, program.sha256, device.root)
     sent_bytes, sent_files = (program.size_bytes, 1) if first else (0, 0)
     with store_module.open(
@@ -175,24 +370,30 @@ def _send(stage: Stage, wanted: Release, root: PurePosixPath, progress: Progress
     missing = [a for a in contents.values() if there[a.sha256] != a.size_bytes]
     send_bytes = sum(a.size_bytes - (there[a.sha256] or 0) for a in missing)
     preflight.insist(preflight.room(root, stage.store.free_bytes, send_bytes))
-    for item in missing:
+    small = [item for item in missing if item.size_bytes < _SMALL_BYTES]
+    if len(small) > 1:
+        total = sum(item.size_bytes for item in small)
+        progress(f"sending {len(small)} small files ({total / 1e6:.2f} MB)")
+    # The small ones first: that one line is said for all of them.
+    for item in sorted(missing, key=lambda item: item.size_bytes >= _SMALL_BYTES):
         start = there[item.sha256] or 0
+        told = item.size_bytes >= _SMALL_BYTES or len(small) == 1
         stage.store.put(
             item.path,
             item.sha256,
             item.size_bytes,
             executable=item.executable,
             offset=start,
-            progress=_told(item, start, progress),
+            progress=_told(item, start, progress) if told else lambda _: None,
         )
         stage.sent_bytes += item.size_bytes - start
         stage.sent_files += 1
 
 
-def _smoke(session: Session, wanted: Release, model: Artifact) -> Agreement:
-    expected = reference.compute(model.path)
+def _smoke(session: Session, wanted: Release, model: Artifact, options: Options) -> Agreement:
+    expected = reference.compute(model.path, options=options)
     name = PurePosixPath(model.place).name
-    got, _ = runner.infer(session, wanted.id, name, expected.inputs_file, each=False)
+    got, _ = runner.infer(session, wanted, model, expected.inputs_file, options=options, each=False)
     result = agreement.compare(name, got, expected)
     if not result.ok:
         raise BoardError(

@@ -79,6 +79,11 @@ def builds_dir() -> Path:
     return cache_dir() / "builds"
 
 
+def onboard_script() -> Path:
+    """What a board's own Python runs."""
+    return Path(__file__).with_name("onboard.py")
+
+
 def images_cache_dir() -> Path:
     """Built disk images, kernels and sysroots of emulated boards."""
     return cache_dir() / "images"

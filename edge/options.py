@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import parse_qsl, quote
 
 from edge.errors import UsageError
@@ -78,6 +79,27 @@ class Options:
 
 DEFAULT = Options()
 """The model as its file is, on one thread."""
+
+
+def check(options: Options) -> None:
+    """:raises UsageError: a number makes no sense."""
+    if options.threads < 1:
+        raise UsageError(f"--threads {options.threads}: must be at least 1")
+    if not 0 <= options.batch <= _MAX_AXIS:
+        raise UsageError(f"--batch {options.batch}: must be 0 (as in the model) or more")
+
+
+def restore(values: Mapping[str, Any]) -> Options:
+    """Options out of what JSON made of ``dataclasses.asdict``.
+
+    :raises TypeError: an unknown key; KeyError: a missing one.
+    """
+    given = dict(values)
+    given["shapes"] = tuple((name, tuple(axes)) for name, axes in values["shapes"])
+    if values["delegate"] is not None:
+        settings = tuple((key, value) for key, value in values["delegate"]["settings"])
+        given["delegate"] = Delegate(**{**values["delegate"], "settings": settings})
+    return Options(**given)
 
 
 def shapes(texts: Iterable[str]) -> tuple[tuple[str, Shape], ...]:

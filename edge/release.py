@@ -4,13 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from edge import abi, artifact, build, layout, runtime
 from edge.artifact import Artifact
 from edge.errors import UsageError
+from edge.options import Delegate
+
+SCRIPT_PLACE = "bin/edge_run.py"
+"""The runner for the board's own Python."""
+
+LIBEDGE_PLACE = "lib/libedge.so"
+
+_DELEGATES = PurePosixPath("lib/delegate")
+
+
+@dataclass(frozen=True)
+class Script:
+    """How the board's own Python runs models.
+
+    :ivar program: the Python on the board.
+    :ivar module: what has the class ``Interpreter``.
+    :ivar native_symbol: the runtime's own method to invoke, for engine ``native``; None without.
+    """
+
+    program: str
+    module: str
+    native_symbol: str | None
 
 
 @dataclass(frozen=True)
@@ -18,29 +40,57 @@ class Release:
     """Files and what they are.
 
     :ivar id: first 16 digits of the manifest's sha256: the same content has the same id anywhere.
+    :ivar runtime: its name, or ``file:`` and the name of a library of the user's own.
+    :ivar engine: what runs the models unless another engine of the same runtime is asked for.
     :ivar manifest: canonical JSON, what ``id`` is the hash of.
+    :ivar script: None if the models run without Python.
     """
 
     id: str
     artifacts: tuple[Artifact, ...]
     runtime: str
+    engine: str
     manifest: bytes
+    script: Script | None = None
 
     @property
     def runner(self) -> Artifact:
-        return next(a for a in self.artifacts if a.place == build.RUNNER_PLACE)
-
-    @property
-    def library(self) -> Artifact:
-        return next(a for a in self.artifacts if a.place == runtime.PLACE)
+        return self.at(build.RUNNER_PLACE)
 
     @property
     def models(self) -> tuple[Artifact, ...]:
         return tuple(a for a in self.artifacts if a.place.startswith("models/"))
 
     @property
+    def runtime_sha256(self) -> str:
+        """Of the runtime's library; of the list of its files if there are several."""
+        places = (runtime.PLACE, "python/")
+        found = sorted(a.sha256 for a in self.artifacts if a.place.startswith(places))
+        return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
+
+    @property
     def size_bytes(self) -> int:
         return sum({a.sha256: a.size_bytes for a in self.artifacts}.values())
+
+    def at(self, place: str) -> Artifact:
+        return next(a for a in self.artifacts if a.place == place)
+
+
+def delegate_place(delegate: Delegate) -> PurePosixPath:
+    """Where a delegate's library stands: in the release, or where the board has it."""
+    path = PurePosixPath(delegate.path)
+    return path if delegate.on_board else _DELEGATES / layout.safe_name(path.name)
+
+
+def delegate_artifact(delegate: Delegate) -> Artifact:
+    """:raises UsageError: it is missing, no library, or no external delegate."""
+    found = artifact.of_file(delegate.file, str(delegate_place(delegate)))
+    if "tflite_plugin_create_delegate" not in artifact.elf_facts(found.path).defined:
+        raise UsageError(
+            f"{found.path} is no external delegate: it does not export "
+            "tflite_plugin_create_delegate"
+        )
+    return found
 
 
 def model_artifact(path: Path, library: abi.Library) -> Artifact:
@@ -57,9 +107,21 @@ def model_artifact(path: Path, library: abi.Library) -> Artifact:
 
 
 def make(
-    arch: str, runner: Artifact, library: Artifact, runtime_name: str, models: Sequence[Artifact]
+    arch: str,
+    files: Sequence[Artifact],
+    models: Sequence[Artifact],
+    *,
+    runtime_name: str,
+    engine: str,
+    recipe: Mapping[str, object] | None = None,
+    script: Script | None = None,
 ) -> Release:
-    """:raises UsageError: no model, or two different models under one file name."""
+    """Put a release together.
+
+    :param files: the runner, and what it needs to run models.
+    :param recipe: how the runner was built.
+    :raises UsageError: no model, or two different models under one file name.
+    """
     if not models:
         raise UsageError("a release needs a model: name one with --model FILE.tflite")
     by_place: dict[str, Artifact] = {}
@@ -70,11 +132,13 @@ def make(
                 f"{other.path} and {model.path} would both be {model.place} on the board: "
                 "rename one"
             )
-    artifacts = (runner, library, *by_place.values())
+    artifacts = (*files, *by_place.values())
     manifest = {
-        "edge": 1,
+        "edge": 2,
         "arch": arch,
+        "engine": engine,
         "runtime": runtime_name,
+        "build": dict(recipe or {}),
         "files": [
             {
                 "path": a.place,
@@ -86,4 +150,5 @@ def make(
         ],
     }
     text = json.dumps(manifest, sort_keys=True, indent=1).encode() + b"\n"
-    return Release(hashlib.sha256(text).hexdigest()[:16], artifacts, runtime_name, text)
+    name = hashlib.sha256(text).hexdigest()[:16]
+    return Release(name, artifacts, runtime_name, engine, text, script)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -17,9 +18,12 @@ from edge.board import Board
 
 if TYPE_CHECKING:  # a table of boards should not wait for SSH and scipy to be imported
     from edge.deploy import Deployment
+    from edge.inspection import Contents, Delegation
     from edge.preflight import Finding
+    from edge.reference import Arrays
     from edge.run import Run
-    from edge.stats import Percentile
+    from edge.split import Split
+    from edge.stats import Estimate, Percentile
 
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "stop": "[red]stop[/]"}
 
@@ -209,6 +213,10 @@ def deployment_json(done: Deployment) -> dict[str, Any]:
     }
 
 
+def title(board: str, emulated: bool) -> str:
+    return f"{board} (emulated: no speed of a real board)" if emulated else board
+
+
 def runs_table(runs: Sequence[Run], title: str = "") -> Table:
     """Latency per run; a percentile that no run supports has no column."""
     from edge.run import QUANTILES
@@ -216,10 +224,15 @@ def runs_table(runs: Sequence[Run], title: str = "") -> Table:
     found = {run.id: {p.quantile: p for p in run.percentiles()} for run in runs}
     quantiles = [q for q in QUANTILES if any(q in found[run.id] for run in runs)]
     labels = [f"p{100 * q:g} [95 % bounds]" for q in quantiles]
-    made = table(title, ["model", "delegated", "samples", *labels, "cold start", "peak memory"])
+    made = table(
+        title,
+        ["model", "engine", "delegated", "samples", *labels, "cold start", "peak memory"],
+        left=2,
+    )
     for run in runs:
         made.add_row(
             run.model,
+            run.engine,
             delegation(run),
             str(len(run.samples)),
             *(interval(found[run.id].get(q)) for q in quantiles),
@@ -232,7 +245,11 @@ def runs_table(runs: Sequence[Run], title: str = "") -> Table:
 def delegation(run: Run) -> str:
     """``4/5``: nodes that the delegate took, of all."""
     taken = run.report["delegation"]
-    return f"{taken['nodes_delegated']}/{taken['nodes_total']}" if taken["applied"] else "off"
+    if not taken["applied"]:
+        return "off"
+    if taken["nodes_total"] < 0:
+        return "on"  # this engine does not tell how many
+    return f"{taken['nodes_delegated']}/{taken['nodes_total']}"
 
 
 def cold_start_ns(run: Run) -> float:
@@ -248,7 +265,7 @@ def run_lines(run: Run) -> list[str]:
     steps = [
         f"{key.removesuffix('_ns').replace('_', ' ')} {duration(value)}"
         for key, value in run.report["cold_start"].items()
-        if key.endswith("_ns")
+        if key.endswith("_ns") and value  # 0: this engine can't tell that step from the next
     ]
     clock = run.samples
     lines = [
@@ -268,9 +285,183 @@ def run_lines(run: Run) -> list[str]:
         lines.append("verdict: trusted")
     lines.append(
         f"reproduce: {run.command}  # model {run.model_sha256[:12]}, "
-        f"runtime {run.library_sha256[:12]}, runner {run.runner_sha256[:12]}"
+        f"runtime {run.runtime_sha256[:12]}, runner {run.runner_sha256[:12]}"
     )
     return lines
+
+
+_PHASES = {"copy_in": "copy in", "invoke": "invoke", "copy_out": "copy out", "call": "whole call"}
+
+
+def split_table(split: Split, *, emulated: bool) -> Table:
+    """What a call is made of, from C and from Python."""
+    label = ", emulated" if emulated else ""
+    made = table(
+        f"{split.model}: one call of the same interpreter from C and from Python{label}",
+        ["", "native [95 %]", "python [95 %]", "binding [95 %]"],
+    )
+    for part in split.parts:
+        made.add_row(
+            _PHASES[part.phase],
+            *(estimate(value) for value in (part.native, part.python, part.binding)),
+        )
+    return made
+
+
+def split_lines(split: Split) -> list[str]:
+    same = "the same outputs, bit for bit" if split.identical else "DIFFERENT outputs"
+    return [
+        f"native and python gave {same}; {split.rounds} rounds by turns; binding is what python "
+        "takes longer, round by round",
+    ]
+
+
+def split_json(split: Split) -> dict[str, Any]:
+    return dataclasses.asdict(split)
+
+
+def estimate(found: Estimate) -> str:
+    """``0.71 [0.70, 0.73] µs``; the sign stays where a difference is negative."""
+    unit, factor = _unit(max(abs(found.value), 1.0))
+    value, low, high = (
+        ("-" if number < 0 else "") + _three(abs(number) / factor)
+        for number in (found.value, found.low, found.high)
+    )
+    return f"{value} [{low}, {high}] {unit}"
+
+
+def contents_lines(contents: Contents) -> list[str]:
+    """What a model is, in a few lines."""
+    weights = ", ".join(f"{size(count)} {dtype}" for dtype, count in contents.weights.items())
+    work = sum(graph.multiply_accumulates for graph in contents.graphs)
+    nodes = sum(graph.nodes for graph in contents.graphs)
+    arenas = [graph.arena_bytes for graph in contents.graphs if graph.arena_bytes is not None]
+    lines = [
+        f"{size(contents.file_bytes)}, {nodes} node{'s' if nodes != 1 else ''} in "
+        f"{len(contents.graphs)} subgraph{'s' if len(contents.graphs) != 1 else ''}, "
+        f"{count(work)} multiply-accumulates",
+        f"weights: {weights or 'none'}",
+    ]
+    if arenas:
+        lines.append(
+            f"tensor arena: about {size(sum(arenas))}, without the kernels' own scratch buffers"
+        )
+    if contents.description:
+        lines.append(f"description: {contents.description}")
+    if contents.min_runtime_version:
+        lines.append(f"needs TFLite {contents.min_runtime_version} or newer, as its file says")
+    if contents.metadata:
+        listed = ", ".join(f"{name} ({size(each)})" for name, each in contents.metadata.items())
+        lines.append(f"metadata: {listed}")
+    if contents.largest_weights:
+        largest = ", ".join(
+            f"{weight.name} ({weight.dtype} {shape(weight.shape)}, {size(weight.bytes)})"
+            for weight in contents.largest_weights[:3]
+        )
+        lines.append(f"largest weights: {largest}")
+    return [*lines, *(f"note: {text}" for text in contents.warnings)]
+
+
+def ports_table(contents: Contents) -> Table:
+    """Inputs and outputs of every way into the model."""
+    made = table("", ["way in", "", "name", "type", "shape", "quantization"], left=6)
+    for entry in contents.entries:
+        name = "tensors" if entry.signature is None else f"--signature {entry.signature}"
+        for kind, ports in (("input", entry.inputs), ("output", entry.outputs)):
+            for port in ports:
+                found = port.quantization
+                quantized = ""
+                if found is not None and len(found.scales) == 1:
+                    quantized = f"{found.scales[0]:.6g} * (q - {found.zero_points[0]})"
+                    quantized = quantized.replace("- -", "+ ").replace(" - 0)", ")")
+                elif found is not None and found.scales:
+                    quantized = f"{len(found.scales)} scales"
+                made.add_row(
+                    escape(name), kind, escape(port.name), port.dtype, shape(port.shape), quantized
+                )
+                name = ""
+    return made
+
+
+def kinds_table(contents: Contents) -> Table:
+    """Operators, the most work first."""
+    made = table("", ["operator", "version", "nodes", "multiply-accumulates"], left=2)
+    for kind in contents.kinds:
+        made.add_row(
+            escape(kind.operator) + (" (custom)" if kind.custom else ""),
+            ", ".join(map(str, kind.versions)),
+            str(kind.nodes),
+            count(kind.multiply_accumulates) if kind.multiply_accumulates else "",
+        )
+    return made
+
+
+def delegation_table(told: Sequence[tuple[str, Delegation]]) -> Table:
+    """What each engine's delegates took; ``told`` has the runtime's name with each."""
+    made = table(
+        "",
+        ["engine", "runtime", "delegates", "nodes", "delegated", "partitions", "built-in kernels"],
+        left=3,
+    )
+    for name, found in told:
+        made.add_row(
+            found.engine,
+            name,
+            ", ".join(found.delegates) or "none",
+            str(found.nodes_total),
+            "?" if found.nodes_delegated is None else str(found.nodes_delegated),
+            "?" if found.partitions is None else str(found.partitions),
+            "" if found.builtin_share is None else f"{100 * found.builtin_share:.0f} % of the work",
+        )
+    return made
+
+
+def delegation_lines(name: str, found: Delegation) -> list[str]:
+    """Why nodes stayed behind, what the runtime's own log says, and warnings."""
+    from edge.inspection import causes
+
+    head = f"{found.engine}, {name}:"
+    lines = []
+    for cause in causes(found):
+        operators = ", ".join(f"{each} {operator}" for operator, each in cause.operators.items())
+        lines.append(f"left to built-in kernels: {operators}: {cause.reason}")
+    if found.left is None and found.nodes_delegated is not None:
+        lines.append("this engine tells how many nodes were delegated, not which")
+    if found.agrees is not None:
+        verdict = "agrees" if found.agrees else "DISAGREES"
+        lines.append(f"the runtime's own log {verdict}: {found.logged} nodes delegated")
+    lines += [f"warning: {text}" for text in found.warnings]
+    return [f"{head} {line}" for line in lines]
+
+
+def inspection_json(contents: Contents, told: Sequence[tuple[str, Delegation]]) -> dict[str, Any]:
+    return {
+        **dataclasses.asdict(contents),
+        "delegation": [{"runtime": name, **dataclasses.asdict(found)} for name, found in told],
+    }
+
+
+def shape(axes: Sequence[int]) -> str:
+    """``[1, ?, 3]``: a question mark for an axis that callers choose."""
+    return f"[{', '.join('?' if axis < 0 else str(axis) for axis in axes)}]"
+
+
+def count(number: float) -> str:
+    """Three digits: ``301 M``."""
+    for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= factor:
+            return f"{_three(number / factor)} {unit}"
+    return f"{number:.0f}"
+
+
+def inference_lines(outputs: Arrays, told: dict[str, Any], path: str) -> list[str]:
+    """What came back, and where it is."""
+    lines = [
+        f"{name}: {array.dtype} [{', '.join(map(str, array.shape))}]"
+        for name, array in outputs.items()
+    ]
+    lines += [f"warning: {text}" for text in told["warnings"]]
+    return [*lines, f"written to {path}"]
 
 
 def run_json(run: Run) -> dict[str, Any]:
@@ -281,9 +472,10 @@ def run_json(run: Run) -> dict[str, Any]:
         "emulated": run.emulated,
         "model": run.model,
         "model_sha256": run.model_sha256,
-        "library_sha256": run.library_sha256,
+        "runtime_sha256": run.runtime_sha256,
         "runner_sha256": run.runner_sha256,
         "runtime": run.runtime,
+        "engine": run.engine,
         "kernel": run.kernel,
         "measured_at": run.measured_at,
         "samples": len(run.samples),

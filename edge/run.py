@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge import abi, samples, stats
+from edge import abi, options, samples, stats
 from edge.errors import UsageError
+from edge.options import DEFAULT, Options
 from edge.samples import Samples
 from edge.stats import Percentile
 
@@ -27,14 +28,14 @@ class Plan:
     :ivar duration_s: stop after this long even with fewer samples; 0: no limit.
     :ivar warmup: invocations before the first sample, at least.
     :ivar iterations: invocations per sample; 0: chosen so that a sample spans 100 clock ticks.
+    :ivar options: how the model is opened.
     """
 
     count: int = 500
     duration_s: float = 0.0
     warmup: int = 20
     iterations: int = 0
-    threads: int = 1
-    xnnpack: bool = True
+    options: Options = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ class Run:
     """One measurement of one model on one board.
 
     :ivar emulated: its times say nothing about the speed of a real board.
-    :ivar report: what edge-run printed: cold start, delegation, memory, clock, warnings.
+    :ivar engine: what ran the model.
+    :ivar runtime_sha256: of the runtime's library, or of the list of its files.
+    :ivar report: what the runner printed: cold start, delegation, memory, clock, warnings.
     """
 
     id: str
@@ -60,9 +63,10 @@ class Run:
     emulated: bool
     model: str
     model_sha256: str
-    library_sha256: str
+    runtime_sha256: str
     runner_sha256: str
     runtime: str
+    engine: str
     kernel: str
     measured_at: str
     command: str
@@ -134,7 +138,8 @@ def load(folder: Path, library: abi.Library) -> Run:
     """:raises UsageError: the folder holds no run of this version."""
     try:
         values = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        values["plan"] = Plan(**values["plan"])
+        plan = values["plan"]
+        values["plan"] = Plan(**{**plan, "options": options.restore(plan["options"])})
         return Run(**values, samples=samples.load(library, folder / "samples.bin"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{folder} holds no run that this version reads: {error}") from None

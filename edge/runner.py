@@ -14,43 +14,89 @@ from typing import Any
 import numpy as np
 
 from edge import abi, build, runtime
-from edge.errors import BoardError, EdgeError
+from edge import release as release_module
+from edge.artifact import Artifact
+from edge.errors import BoardError, EdgeError, UsageError
+from edge.options import DEFAULT, Options
 from edge.reference import Arrays
+from edge.release import Release
 from edge.session import Session
 
 INFER_TIMEOUT_S = 300.0
+
+VERBS = frozenset({"infer", "bench", "inspect", "split", "facts"})
 
 _REPORTED = frozenset({"delegation", "cold_start", "peak_rss_bytes", "warnings"})
 """What every report has, whatever its verb."""
 
 
+def argv(
+    session: Session,
+    release: Release,
+    verb: str,
+    model: Artifact,
+    options: Options,
+    engine: str | None = None,
+) -> list[str | PurePosixPath]:
+    """The command that runs ``verb`` on a model of a release, without the verb's own flags.
+
+    :param engine: another engine of the release's runtime than the release's own.
+    """
+    home = session.device.release(release.id)
+    chosen = engine or release.engine
+    script = release.script
+    words: list[str | PurePosixPath]
+    if script is None:
+        words = [home / build.RUNNER_PLACE, verb, "--engine", chosen, "--lib", home / runtime.PLACE]
+    else:
+        words = [script.program, "-B", home / release_module.SCRIPT_PLACE, verb, "--engine", chosen]
+        words += ["--module", script.module]
+        if chosen == "native" and script.native_symbol is not None:
+            words += ["--native-symbol", script.native_symbol]
+    place = None
+    if options.delegate is not None:
+        place = home / release_module.delegate_place(options.delegate)
+    return [*words, "--model", home / model.place, *options.argv(place)]
+
+
+def inputs_file(path: Path) -> Path:
+    """:raises UsageError: it is missing, or neither .npz nor .npy."""
+    if path.suffix not in (".npz", ".npy"):
+        raise UsageError(f"{path}: inputs come as .npz or .npy: save them with numpy's np.savez")
+    if not path.is_file():
+        raise UsageError(f"no file {path}: check the path")
+    return path
+
+
 def infer(
     session: Session,
-    release_id: str,
-    model: str,
+    release: Release,
+    model: Artifact,
     inputs_file: Path,
     *,
+    options: Options = DEFAULT,
     each: bool = True,
-    threads: int = 1,
+    dequantize: bool = False,
     timeout_s: float | None = None,
 ) -> tuple[Arrays, dict[str, Any]]:
-    """Run a model of a release on the board over the arrays of ``inputs_file`` (.npz).
+    """Run a model of a release on the board over the arrays of ``inputs_file`` (.npz or .npy).
 
     :param each: the first axis of every input counts samples; outputs are concatenated.
-    :returns: outputs by tensor name, and what the runner reported.
+    :param dequantize: quantized inputs are given, and quantized outputs come back, as real numbers.
+    :returns: outputs by name, and what the runner reported.
     :raises UsageError: the model, library or inputs do not fit each other.
     :raises BoardError: the run failed, or ended by a signal.
     """
-    home = session.device.release(release_id)
     with work_folder(session) as folder, tempfile.TemporaryDirectory() as temporary:
-        session.transport.put(inputs_file, folder / "in.npz")
+        given = folder / f"in{inputs_file.suffix}"
+        session.transport.put(inputs_file, given)
         report = call(
             session,
             [
-                *(home / build.RUNNER_PLACE, "infer"),
-                *("--lib", home / runtime.PLACE, "--model", home / "models" / model),
-                *("--input", folder / "in.npz", "--output", folder / "out.npz"),
-                *("--threads", str(threads), *(["--each"] if each else [])),
+                *argv(session, release, "infer", model, options),
+                *("--input", given, "--output", folder / "out.npz"),
+                *(["--each"] if each else []),
+                *(["--dequantize"] if dequantize else []),
             ],
             INFER_TIMEOUT_S if timeout_s is None else timeout_s,
         )
@@ -65,17 +111,31 @@ def infer(
             ) from None
 
 
-def call(session: Session, argv: Sequence[str | PurePosixPath], timeout_s: float) -> dict[str, Any]:
-    """Run edge-run, which prints one JSON object.
+def inspect(
+    session: Session, release: Release, model: Artifact, options: Options = DEFAULT
+) -> dict[str, Any]:
+    """Open a model of a release on the board, and report what its delegates took.
+
+    :raises UsageError: the model or library do not fit.
+    :raises BoardError: the run failed, or ended by a signal.
+    """
+    return call(session, argv(session, release, "inspect", model, options), INFER_TIMEOUT_S)
+
+
+def call(
+    session: Session, words: Sequence[str | PurePosixPath], timeout_s: float
+) -> dict[str, Any]:
+    """Run a runner, which prints one JSON object.
 
     :raises EdgeError: by its exit code, with its own message.
     """
-    outcome = session.transport.run(argv, timeout_s=timeout_s)
+    outcome = session.transport.run(words, timeout_s=timeout_s)
+    verb = next((str(word) for word in words[1:] if str(word) in VERBS), str(words[-1]))
     if outcome.exit_code != 0:
         if outcome.exit_code >= 128 or outcome.exit_code < 0:
             signal = outcome.exit_code - 128 if outcome.exit_code >= 128 else -outcome.exit_code
             raise BoardError(
-                f"{argv[1]} on {session.transport.name} was ended by signal {signal} "
+                f"{verb} on {session.transport.name} was ended by signal {signal} "
                 f"{outcome.error_text[-200:]}".rstrip()
                 + "; the runtime crashed on this model, or the board ran out of memory"
             )
@@ -87,7 +147,7 @@ def call(session: Session, argv: Sequence[str | PurePosixPath], timeout_s: float
         report = None
     if not isinstance(report, dict) or not set(report) >= _REPORTED:
         raise BoardError(
-            f"edge-run {argv[1]} on {session.transport.name} printed no report: "
+            f"edge-run {verb} on {session.transport.name} printed no report: "
             f"{outcome.text[:100]!r}; deploy again"
         )
     return report

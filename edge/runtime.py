@@ -8,16 +8,17 @@ the board's own Python, whose wheels are listed in the file ``<name>.lock`` besi
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edge import artifact, layout, toml, wheels
-from edge.artifact import Artifact
+from edge.artifact import Artifact, ElfFacts
 from edge.errors import EdgeError, HostError, UsageError
 from edge.python import Python
 from edge.wheels import Wheel
@@ -271,6 +272,29 @@ def own_library(path: Path, engine: str = "tflite") -> Artifact:
     return found
 
 
+def needs(arch: str, progress: Callable[[str], None]) -> Iterator[tuple[str, ElfFacts]]:
+    """What each runtime's library for ``arch`` asks of a board: runtime -> needs, best ones first.
+
+    A runtime that can't be had at the moment is passed over.
+    """
+    for engine in ("tflite", "litert", "python"):
+        for name in for_engine(engine):
+            with contextlib.suppress(HostError):
+                if path := _largest_library(load(name), arch, progress):
+                    yield name, artifact.elf_facts(path)
+
+
+def _largest_library(runtime: Runtime, arch: str, progress: Callable[[str], None]) -> Path | None:
+    """The library that does the work; None if there is none for this architecture."""
+    if runtime.engine not in IN_PYTHON:
+        return fetch(runtime, arch, progress).path if arch in runtime.wheels else None
+    for package in runtime.packages:
+        if package.arch == arch and package.wheel.project == _project(runtime):
+            found = wheels.unpacked(package.wheel, progress).rglob("*.so")
+            return max(found, key=lambda path: path.stat().st_size, default=None)
+    return None
+
+
 # --- packages for Python --------------------------------------------------------------------------
 
 
@@ -306,6 +330,16 @@ def fetch_packages(
             )
         found += _files(there["numpy"], lambda name: not _matches(name, _NUMPY_UNUSED), progress)
     return tuple(found)
+
+
+def has_wheel(runtime: Runtime, python: Python) -> bool:
+    """Whether :func:`fetch_packages` would find the module for this Python."""
+    return any(
+        p.arch == python.machine
+        and _tag(p.wheel) == python.tag
+        and p.wheel.project == _project(runtime)
+        for p in runtime.packages
+    )
 
 
 def numpy_fits(runtime: Runtime, python: Python) -> bool:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import datetime
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from edge import artifact, emulator, facts, image, layout, machine
+from edge import emulator, facts, image, layout, machine
 from edge.board import Board
 from edge.errors import UsageError
-from edge.facts import Facts
+from edge.facts import Condition, Facts
 from edge.layout import DeviceLayout
 from edge.transport import Transport, ssh
 from edge.transport.emulated import EmulatedTransport
@@ -24,11 +24,13 @@ class Session:
     """An open connection to a board.
 
     :ivar facts: read when the session was opened.
+    :ivar python: the board's Python, as its shell finds it or as an absolute path.
     """
 
     board: Board
     transport: Transport
     facts: Facts
+    python: str = "python3"
 
     @property
     def device(self) -> DeviceLayout:
@@ -64,6 +66,33 @@ def connect(board: Board, progress: Callable[[str], None]) -> Iterator[Session]:
             opened = _over_ssh(board, ssh.resolve(board.host or board.name))
         stack.enter_context(opened.transport)
         yield opened
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a machine says of itself that no board file describes yet.
+
+    :ivar described: who and when, such as ``pi@10.0.0.7 on 2026-11-21``.
+    """
+
+    facts: Facts
+    condition: Condition
+    described: str
+
+
+def visit(host: str, progress: Callable[[str], None]) -> Visit:
+    """Log in once and ask.
+
+    :param host: SSH destination.
+    :raises UnreachableError: nobody answers, or the login or the host key is refused.
+    """
+    progress(f"asking {host}")
+    with ssh.connect(ssh.resolve(host)) as transport:
+        return Visit(
+            facts.read(transport, layout.DEFAULT_ROOT),
+            facts.read_condition(transport),
+            f"{transport.name} on {datetime.date.today()}",
+        )
 
 
 def guest_target(guest: machine.Access) -> SshTarget:
@@ -111,14 +140,6 @@ def _user_mode(board: Board, progress: Callable[[str], None]) -> Session:
         board.name,
     )
     here = facts.read(transport, str(root))
-    libc = next(sysroot.rglob("libc.so.6"))
-    major, minor = artifact.provided_version(libc, "GLIBC")[:2]
-    seen = dataclasses.replace(
-        here,
-        machine=board.arch,
-        libc=f"glibc {major}.{minor}",
-        glibc=(major, minor),
-        features=(),
-        libraries=frozenset(path.name for path in sysroot.rglob("*.so*")),
-    )
-    return Session(board, transport, seen)
+    seen = facts.in_sysroot(here, sysroot, board.arch, board.cpu)
+    program = max(sysroot.glob("usr/bin/python3.*[0-9]"), default="python3")
+    return Session(board, transport, seen, str(program))

@@ -75,6 +75,33 @@ def percentile(
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """A mean and the interval that holds the true one with ``confidence``; any unit."""
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+
+
+def mean(values: npt.ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
+    """Mean of ``values``, shape ``[rounds]``, with Student's t interval.
+
+    For summaries of rounds (medians, differences of medians), whose spread is the run's own.
+
+    :raises ValueError: fewer than two rounds.
+    """
+    rounds = np.asarray(values, dtype=np.float64)
+    if rounds.ndim != 1 or len(rounds) < 2:
+        raise ValueError("an interval needs at least two rounds")
+    center = float(np.mean(rounds))
+    half = float(scipy_stats.t.ppf((1 + confidence) / 2, len(rounds) - 1)) * float(
+        scipy_stats.sem(rounds)
+    )
+    return Estimate(center, center - half, center + half, confidence)
+
+
+@dataclass(frozen=True)
 class Ratio:
     """A paired ratio ``a / b`` with its interval."""
 

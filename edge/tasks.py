@@ -21,17 +21,33 @@ _BOARD = "name of the board: see `invoke boards`"
 _HOST = "SSH destination, such as pi@10.0.0.7, instead of the board's own"
 _MODEL = "a .tflite file; may be given several times"
 _RUNTIME = "a runtime of edge/runtimes instead of the board's"
-_LIB = "a libtensorflowlite_c.so of your own instead of a runtime"
+_LIB = "a runtime library of your own, such as libtensorflowlite_c.so"
 _TOOLCHAIN = "a toolchain of toolchains/ instead of the board's"
-_TARGET = {
+_ENGINE = "tflite, litert, python or native: see docs/engines.md; else the runtime's own"
+_STACK = {
     "board": _BOARD,
     "host": _HOST,
-    "model": _MODEL,
     "runtime": _RUNTIME,
     "lib": _LIB,
+    "delegate": "external:PATH?key=value; external:board:/PATH is a library that is there already",
     "json": _JSON,
 }
-"""What deploying and measuring share."""
+"""What runs on which board."""
+
+_OPTIONS = {
+    "signature": "key of a signature; inputs and outputs then have its names",
+    "shape": "an input's shape, NAME=1x224x224x3; may be given several times",
+    "batch": "first axis of every input that has no --shape; 0: as in the model",
+    "threads": "threads of the runtime",
+    "xnnpack": "use the XNNPACK delegate",
+}
+"""How a model is opened."""
+
+_BUILD = {
+    "toolchain": _TOOLCHAIN,
+    "lto": "optimize the runner at link time",
+    "cflags": "more compiler flags for the runner, as one text",
+}
 
 
 def _clear(body: Callable[..., None]) -> Callable[..., None]:
@@ -111,6 +127,55 @@ def _path(text: str | None) -> Any:
     return None if text is None else Path(text)
 
 
+def _usage(text: str) -> Exception:
+    from edge.errors import UsageError
+
+    return UsageError(text)
+
+
+def _engines(names: str | None) -> tuple[str | None, ...]:
+    """Engines joined by commas; native delegates what python does, on the same interpreter."""
+    from edge import bench
+
+    return tuple(name for group in bench.groups(names) for name in group)
+
+
+def _options(
+    signature: str | None,
+    shape: list[str],
+    batch: str,
+    threads: str,
+    xnnpack: bool,
+    delegate: str | None,
+) -> Any:
+    from edge import options
+
+    made = options.Options(
+        signature=signature,
+        shapes=options.shapes(shape),
+        batch=int(_number("--batch", batch)),
+        threads=int(_number("--threads", threads)),
+        xnnpack=xnnpack,
+        delegate=None if delegate is None else options.delegate(delegate),
+    )
+    options.check(made)
+    return made
+
+
+def _choice(
+    engine: str | None,
+    runtime: str | None,
+    lib: str | None,
+    options: Any,
+    toolchain: str | None = None,
+    lto: bool = False,
+    cflags: str | None = None,
+) -> Any:
+    from edge.deploy import Choice
+
+    return Choice(engine, runtime, _path(lib), options.delegate, toolchain, lto or None, cflags)
+
+
 @task(help={"json": _JSON})
 @_clear
 def boards(_: Any, json: bool = False) -> None:
@@ -127,18 +192,34 @@ def boards(_: Any, json: bool = False) -> None:
         report.print_table(report.boards_table(found))
 
 
-@task(help={"board": _BOARD, "toolchain": _TOOLCHAIN, "json": _JSON})
+@task(help={"board": _BOARD, **_BUILD, "json": _JSON})
 @_clear
-def build(_: Any, board: str, toolchain: str | None = None, json: bool = False) -> None:
+def build(
+    _: Any,
+    board: str,
+    toolchain: str | None = None,
+    lto: bool = False,
+    cflags: str | None = None,
+    json: bool = False,
+) -> None:
     """Cross-compile the device binary for a board.
 
     invoke build --board rpi4
+    invoke build --board rpi4 --lto --cflags "-O3"
     """
+    import dataclasses
+
     from edge import artifact, report
     from edge import board as board_module
     from edge import build as build_module
 
-    made = build_module.runner(board_module.load(board), report.progress, toolchain_name=toolchain)
+    made = build_module.runner(
+        board_module.load(board),
+        report.progress,
+        toolchain_name=toolchain,
+        lto=lto or None,
+        cflags=cflags,
+    )
     elf = artifact.elf_facts(made.runner.path)
     versions = {key: ".".join(map(str, value)) for key, value in elf.versions.items()}
     if json:
@@ -151,6 +232,7 @@ def build(_: Any, board: str, toolchain: str | None = None, json: bool = False) 
                 "needed": list(elf.needed),
                 "symbol_versions": versions,
                 "compiled": made.compiled,
+                "recipe": dataclasses.asdict(made.recipe),
             }
         )
     else:
@@ -162,10 +244,13 @@ def build(_: Any, board: str, toolchain: str | None = None, json: bool = False) 
 
 
 @task(
-    iterable=["model"],
+    iterable=["model", "shape"],
     help={
-        **_TARGET,
-        "toolchain": _TOOLCHAIN,
+        **_STACK,
+        "model": _MODEL,
+        "engine": _ENGINE,
+        **_OPTIONS,
+        **_BUILD,
         "smoke": "before the switch, compare each model's output with this machine's",
     },
 )
@@ -174,10 +259,19 @@ def deploy(
     _: Any,
     board: str,
     model: list[str],
+    shape: list[str],
     host: str | None = None,
+    engine: str | None = None,
     runtime: str | None = None,
     lib: str | None = None,
+    delegate: str | None = None,
+    signature: str | None = None,
+    batch: str = "0",
+    threads: str = "1",
+    xnnpack: bool = True,
     toolchain: str | None = None,
+    lto: bool = False,
+    cflags: str | None = None,
     smoke: bool = True,
     json: bool = False,
 ) -> None:
@@ -185,25 +279,23 @@ def deploy(
 
     invoke deploy --board rpi4 --model m.tflite
     invoke deploy --board rpi4 --host pi@10.0.0.7 --model a.tflite --model b.tflite
+    invoke deploy --board rpi2 --engine python --model m.tflite
 
     Without --host, the board's name is the SSH host: address, user and key come from ~/.ssh/config.
-    Whatever fails, the release that was live stays live.
+    Whatever fails, the release that was live stays live. How models are opened (--signature,
+    --shape, --batch, --threads) matters here for the check alone.
     """
     from edge import board as board_module
     from edge import deploy as deploy_module
     from edge import report, session
 
+    options = _options(signature, shape, batch, threads, xnnpack, delegate)
+    choice = _choice(engine, runtime, lib, options, toolchain, lto, cflags)
     target = board_module.load(board, host=host)
-    wanted = deploy_module.prepare(
-        target,
-        _models(model),
-        report.progress,
-        runtime_name=runtime,
-        library=_path(lib),
-        toolchain_name=toolchain,
-    )
+    found = deploy_module.models(_models(model), report.progress)
     with session.connect(target, report.progress) as opened:
-        done = deploy_module.deploy(opened, wanted, report.progress, smoke=smoke)
+        wanted = deploy_module.prepared(opened, found, report.progress, choice)
+        done = deploy_module.deploy(opened, wanted, report.progress, options=options, smoke=smoke)
     if json:
         report.print_json(report.deployment_json(done))
     else:
@@ -212,15 +304,16 @@ def deploy(
 
 
 @task(
-    iterable=["model"],
+    iterable=["model", "shape"],
     help={
-        **_TARGET,
+        **_STACK,
+        "model": _MODEL,
+        "engine": "one of tflite, litert, python, native, or several joined by commas",
+        **_OPTIONS,
         "count": "samples to take (p99 with bounds on both sides needs 368)",
         "duration": "stop after this many seconds even with fewer samples; 0: no limit",
         "warmup": "invocations before the first sample",
         "iterations": "invocations per sample; 0: as many as the board's clock needs",
-        "threads": "threads of the runtime",
-        "xnnpack": "use the XNNPACK delegate",
     },
 )
 @_clear
@@ -228,23 +321,30 @@ def bench(
     _: Any,
     board: str,
     model: list[str],
+    shape: list[str],
     host: str | None = None,
+    engine: str | None = None,
     runtime: str | None = None,
     lib: str | None = None,
+    delegate: str | None = None,
+    signature: str | None = None,
+    batch: str = "0",
+    threads: str = "1",
+    xnnpack: bool = True,
     count: str = "500",
     duration: str = "0",
     warmup: str = "20",
     iterations: str = "0",
-    threads: str = "1",
-    xnnpack: bool = True,
     json: bool = False,
 ) -> None:
     """Measure latency on a board; what is live there stays live.
 
     invoke bench --board rpi4 --model m.tflite
     invoke bench --board rpi4 --model m.tflite --count 4000 --threads 4
+    invoke bench --board rpi4 --model m.tflite --engine native,python
 
-    Every sample is kept; docs/measuring.md says how to read the result.
+    Every sample is kept; docs/measuring.md says how to read the result. Engines native and python
+    together run by turns on one interpreter: the table then splits a call into its parts.
     """
     from edge import bench as bench_module
     from edge import board as board_module
@@ -253,82 +353,299 @@ def bench(
     from edge import report, session
     from edge.run import Plan
 
+    options = _options(signature, shape, batch, threads, xnnpack, delegate)
     plan = Plan(
         count=int(_number("--count", count)),
         duration_s=_number("--duration", duration, whole=False),
         warmup=int(_number("--warmup", warmup)),
         iterations=int(_number("--iterations", iterations)),
-        threads=int(_number("--threads", threads)),
-        xnnpack=xnnpack,
+        options=options,
     )
     bench_module.check_plan(plan)
     target = board_module.load(board, host=host)
-    wanted = deploy_module.prepare(
-        target, _models(model), report.progress, runtime_name=runtime, library=_path(lib)
-    )
+    found = deploy_module.models(_models(model), report.progress)
     library = build_module.host_library(report.progress)
-    with (
-        session.connect(target, report.progress) as opened,
-        deploy_module.staged(opened, wanted, report.progress),
-    ):
-        runs = [
-            bench_module.measure(
-                opened, wanted, m, plan, library, report.progress, command=_command()
-            )
-            for m in wanted.models
-        ]
+    runs: list[Any] = []
+    splits: list[Any] = []
+    with session.connect(target, report.progress) as opened:
+        for group in bench_module.groups(engine):
+            choice = _choice(group[0], runtime, lib, options)
+            wanted = deploy_module.prepared(opened, found, report.progress, choice)
+            with deploy_module.staged(opened, wanted, report.progress):
+                for item in wanted.models:
+                    arguments = (opened, wanted, item, plan, library, report.progress)
+                    if len(group) == 1:
+                        runs.append(bench_module.measure(*arguments, command=_command()))
+                    else:
+                        both, parts = bench_module.split(*arguments, command=_command())
+                        runs += both
+                        splits.append(parts)
     if json:
-        report.print_json([report.run_json(run) for run in runs])
+        found_runs = [report.run_json(run) for run in runs]
+        report.print_json(
+            {"runs": found_runs, "splits": [report.split_json(s) for s in splits]}
+            if splits
+            else found_runs
+        )
         return
-    label = " (emulated)" if any(run.emulated for run in runs) else ""
-    report.print_table(report.runs_table(runs, f"{target.name}{label}, {wanted.runtime}"))
+    emulated = any(run.emulated for run in runs)
+    report.print_table(report.runs_table(runs, report.title(target.name, emulated)))
+    for parts in splits:
+        report.print_table(report.split_table(parts, emulated=emulated))
+        for line in report.split_lines(parts):
+            report.print_line(f"  {line}")
     for run in runs:
-        report.print_line(f"{run.model}:")
+        report.print_line(f"{run.model}, engine {run.engine}, {run.runtime}:")
         for line in report.run_lines(run):
             report.print_line(f"  {line}")
 
 
-@task(help={"board": _BOARD, "host": _HOST, "runtime": _RUNTIME, "lib": _LIB, "json": _JSON})
+@task(
+    iterable=["shape"],
+    help={
+        **_STACK,
+        "model": "a .tflite file",
+        "input": "arrays by input name (.npz), or one array for a model with one input (.npy)",
+        "output": "where the outputs go, as .npz",
+        "each": "the first axis of every input counts samples: run each, join the outputs",
+        "dequantize": "give quantized inputs, and get quantized outputs, as real numbers",
+        "engine": _ENGINE,
+        **_OPTIONS,
+    },
+)
+@_clear
+def infer(
+    _: Any,
+    board: str,
+    model: str,
+    input: str,
+    output: str,
+    shape: list[str],
+    host: str | None = None,
+    engine: str | None = None,
+    runtime: str | None = None,
+    lib: str | None = None,
+    delegate: str | None = None,
+    signature: str | None = None,
+    batch: str = "0",
+    threads: str = "1",
+    xnnpack: bool = True,
+    each: bool = False,
+    dequantize: bool = False,
+    json: bool = False,
+) -> None:
+    """Run a model on a board over your own arrays, and fetch what it made of them.
+
+    invoke infer --board rpi4 --model m.tflite --input x.npz --output y.npz
+    invoke infer --board rpi4 --model int8.tflite --input image.npy --output y.npz --dequantize
+
+    What is live on the board stays live. Save arrays with numpy's np.savez.
+    """
+    from edge import board as board_module
+    from edge import deploy as deploy_module
+    from edge import reference, report, runner, session
+
+    options = _options(signature, shape, batch, threads, xnnpack, delegate)
+    choice = _choice(engine, runtime, lib, options)
+    target = board_module.load(board, host=host)
+    arrays = runner.inputs_file(_path(input))
+    found = deploy_module.models(_models([model]), report.progress)
+    with session.connect(target, report.progress) as opened:
+        wanted = deploy_module.prepared(opened, found, report.progress, choice)
+        with deploy_module.staged(opened, wanted, report.progress):
+            report.progress(f"running {found[0].path.name} on the board")
+            outputs, told = runner.infer(
+                opened,
+                wanted,
+                wanted.models[0],
+                arrays,
+                options=options,
+                each=each,
+                dequantize=dequantize,
+            )
+    reference.save(_path(output), outputs)
+    if json:
+        report.print_json(told)
+    else:
+        for line in report.inference_lines(outputs, told, output):
+            report.print_line(line)
+
+
+@task(
+    positional=["model"],
+    iterable=["shape"],
+    help={
+        **_STACK,
+        "model": "a .tflite file",
+        "engine": "one of tflite, litert, python, or several joined by commas; else the board's",
+        **_OPTIONS,
+    },
+)
+@_clear
+def inspect(
+    _: Any,
+    model: str,
+    shape: list[str],
+    board: str | None = None,
+    host: str | None = None,
+    engine: str | None = None,
+    runtime: str | None = None,
+    lib: str | None = None,
+    delegate: str | None = None,
+    signature: str | None = None,
+    batch: str = "0",
+    threads: str = "1",
+    xnnpack: bool = True,
+    json: bool = False,
+) -> None:
+    """Say what a model consists of, and what a board's runtime makes of it.
+
+    invoke inspect m.tflite
+    invoke inspect m.tflite --board rpi4
+    invoke inspect m.tflite --board localhost --engine litert,python
+
+    With a board: how many nodes the runtime's delegates take, which stay behind, and why. See
+    docs/inspecting.md.
+    """
+    from edge import board as board_module
+    from edge import deploy as deploy_module
+    from edge import inspection, report, runner, session
+    from edge import model as model_module
+
+    options = _options(signature, shape, batch, threads, xnnpack, delegate)
+    if board is None and (host or engine or runtime or lib):
+        raise _usage("--host, --engine, --runtime and --lib belong to a board: name it by --board")
+    target = None if board is None else board_module.load(board, host=host)
+    found = deploy_module.models(_models([model]), report.progress)
+    read = model_module.read(found[0].path)
+    contents = inspection.of_model(read)
+    told: list[tuple[str, Any]] = []
+    if target is not None:
+        with session.connect(target, report.progress) as opened:
+            for name in _engines(engine):
+                choice = _choice(name, runtime, lib, options)
+                wanted = deploy_module.prepared(opened, found, report.progress, choice)
+                with deploy_module.staged(opened, wanted, report.progress):
+                    report.progress(f"opening {found[0].path.name} with engine {wanted.engine}")
+                    said = runner.inspect(opened, wanted, wanted.models[0], options)
+                told.append((wanted.runtime, inspection.delegation(read, said)))
+    if json:
+        report.print_json(report.inspection_json(contents, told))
+        return
+    for line in report.contents_lines(contents):
+        report.print_line(line)
+    report.print_table(report.ports_table(contents))
+    report.print_table(report.kinds_table(contents))
+    if told:
+        report.print_table(report.delegation_table(told))
+        for name, delegation in told:
+            for line in report.delegation_lines(name, delegation):
+                report.print_line(line)
+
+
+@task(
+    help={
+        "host": "SSH destination, such as pi@10.0.0.7",
+        "name": "of the new board: boards/NAME.toml is written",
+        "force": "overwrite a board of that name",
+        "json": _JSON,
+    }
+)
+@_clear
+def probe(_: Any, host: str, name: str, force: bool = False, json: bool = False) -> None:
+    """Read the facts of a real board and write a board file for it.
+
+    invoke probe --host pi@10.0.0.7 --name mypi
+
+    What the board says of its system, cores, memory, clocks, temperatures and Pythons stands in the
+    file's comments; afterwards `--board mypi --host pi@10.0.0.7` works everywhere.
+    """
+    from edge import probe as probe_module
+    from edge import report, runtime, session
+
+    probe_module.checked_name(name)
+    seen = session.visit(host, report.progress)
+    text = probe_module.board_file(
+        seen.facts,
+        seen.condition,
+        name,
+        seen=seen.described,
+        runtimes=runtime.needs(seen.facts.machine, report.progress),
+    )
+    path = probe_module.write(name, text, force=force)
+    if json:
+        report.print_json({"name": name, "path": str(path), "text": text})
+        return
+    report.print_line(text.rstrip())
+    report.print_line(f"written to {path}; `invoke doctor --board {name} --host {host}` goes on")
+    report.print_line("to leave --host away from now on, put into lab.toml:")
+    report.print_line(probe_module.lab_entry(name, host).rstrip())
+
+
+@task(
+    iterable=["model"],
+    help={**_STACK, "model": "find room for these models too", "engine": _ENGINE},
+)
 @_clear
 def doctor(
     _: Any,
     board: str,
+    model: list[str],
     host: str | None = None,
+    engine: str | None = None,
     runtime: str | None = None,
     lib: str | None = None,
+    delegate: str | None = None,
     json: bool = False,
 ) -> None:
-    """Say what would stop a deploy to a board, and what mends it.
+    """Say what would stop a deploy to a board or spoil a measurement, and what mends it.
 
     invoke doctor --board rpi4 --host pi@10.0.0.7
+
+    Each remedy is the line to type. Nothing is changed on the board.
     """
     from edge import board as board_module
     from edge import deploy as deploy_module
-    from edge import report, session
+    from edge import facts, preflight, report, session
 
+    options = _options(None, [], "0", "1", True, delegate)
+    choice = _choice(engine, runtime, lib, options)
     target = board_module.load(board, host=host)
+    found = deploy_module.models(_models(model), report.progress) if model else ()
     with session.connect(target, report.progress) as opened:
-        files, _name = deploy_module.loadable(
-            target, report.progress, runtime_name=runtime, library=_path(lib)
+        made = deploy_module.stack(
+            target,
+            report.progress,
+            choice=choice,
+            interpreter=deploy_module.python_for(opened, choice),
+            facts=opened.facts,
         )
-        findings = deploy_module.check(opened, files, sum(file.size_bytes for file in files))
+        size = sum(file.size_bytes for file in (*made.files, *found))
+        findings = deploy_module.look(
+            opened, made.files, found, size, made.runtime, report.progress
+        )
+        condition = facts.read_condition(opened.transport)
+        findings += preflight.spoilers(opened.facts, condition)
         where = opened.transport.name
     if json:
         report.print_json(
             {
                 "board": target.name,
                 "target": where,
+                "runtime": made.runtime,
+                "engine": made.engine,
                 "findings": [vars(finding) for finding in findings],
             }
         )
     else:
-        report.print_table(report.findings_table(f"{target.name} ({where})", findings))
+        title = f"{target.name} ({where}), engine {made.engine}, {made.runtime}"
+        report.print_table(report.findings_table(title, findings))
     stops = [finding for finding in findings if finding.level == "stop"]
     if stops:
         raise Exit(code=3)
 
 
-namespace = Collection(boards, build, deploy, bench, doctor)
+namespace = Collection(boards, build, deploy, bench, infer, inspect, probe, doctor)
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ def library() -> abi.Library:
 def digits() -> Release:
     """All eight digits models with the runner and the runtime of an aarch64 board."""
     models = [model.path for model in dataset.models()]
-    return deploy.prepare(board.load("qemu-virt"), models, print)
+    return deploy.prepare(board.load("qemu-virt"), deploy.models(models, print), print)
 
 
 @pytest.fixture

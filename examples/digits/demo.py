@@ -16,8 +16,10 @@ import numpy as np
 
 from edge import agreement, bench, board, build, deploy, layout, reference, report, runner, session
 from edge.agreement import Agreement
+from edge.artifact import Artifact
 from edge.deploy import Deployment
 from edge.errors import EdgeError
+from edge.release import Release
 from edge.run import Plan, Run
 from examples.digits import dataset
 from examples.digits.dataset import DigitsModel, Heldout
@@ -64,7 +66,8 @@ def _demo(options: argparse.Namespace) -> None:
     began = time.monotonic()
     target = board.load(options.board, host=options.host)
     models, heldout = dataset.models(), dataset.load_heldout()
-    wanted = deploy.prepare(target, [m.path for m in models], report.progress)
+    found = deploy.models([m.path for m in models], report.progress)
+    wanted = deploy.prepare(target, found, report.progress)
     library = build.host_library(report.progress)
     with session.connect(target, report.progress) as opened:
         done = deploy.deploy(opened, wanted, report.progress)
@@ -73,7 +76,7 @@ def _demo(options: argparse.Namespace) -> None:
         command = f"invoke bench --board {target.name} --count {plan.count} --model"
         for model, artifact in zip(models, wanted.models, strict=True):
             report.progress(f"{model.name}: {len(heldout.images)} held-out digits on the board")
-            found = _evaluate(opened, wanted.id, model, heldout)
+            answers = _evaluate(opened, wanted, artifact, model, heldout)
             run = bench.measure(
                 opened,
                 wanted,
@@ -85,7 +88,7 @@ def _demo(options: argparse.Namespace) -> None:
                 if model.path.is_relative_to(Path.cwd())
                 else f"{command} {model.path}",
             )
-            rows.append(Row(model, *found, run))
+            rows.append(Row(model, *answers, run))
     if options.json:
         report.print_json(
             {
@@ -98,7 +101,11 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _evaluate(
-    opened: session.Session, release_id: str, model: DigitsModel, heldout: Heldout
+    opened: session.Session,
+    live: Release,
+    artifact: Artifact,
+    model: DigitsModel,
+    heldout: Heldout,
 ) -> tuple[float, int, Agreement, str]:
     """Every held-out digit on the board and on this machine."""
     inputs = {model.input.name: model.encode(heldout.images)}
@@ -106,7 +113,7 @@ def _evaluate(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "heldout.npz"
         reference.save(file, inputs)
-        there, _ = runner.infer(opened, release_id, model.path.name, file)
+        there, _ = runner.infer(opened, live, artifact, file)
     answers = model.decode(there[model.output.name]).argmax(1)
     expected = model.decode(here.outputs[model.output.name]).argmax(1)
     return (
@@ -160,7 +167,7 @@ def _show(done: Deployment, rows: list[Row], digits: int, seconds: float) -> Non
     report.print_table(table)
     plan = run.plan
     for line in (
-        f"latency: one invocation of the interpreter, {plan.threads} thread, {plan.count} samples "
+        f"latency: one invocation of the interpreter, {plan.options.threads} thread, {plan.count} samples "
         "a model; a percentile is shown only if so many samples bound it on both sides",
         f"as on host: the same digit as {rows[0].interpreter} gave on this machine; largest diff "
         "between the two outputs (int8: in steps of 1/256): kernels for different processors round "

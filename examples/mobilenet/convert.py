@@ -27,9 +27,7 @@ CALIBRATION_IMAGES = 16
 def main() -> int:
     parser = argparse.ArgumentParser(prog="convert", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder")
-    parser.add_argument(
-        "--float32", action="store_true", help="write the float32 model too (14 MB)"
-    )
+    parser.add_argument("--float32", action="store_true", help="also the float32 model (14 MB)")
     options = parser.parse_args()
     try:
         tf: Any = importlib.import_module("tensorflow")

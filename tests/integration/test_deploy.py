@@ -14,6 +14,7 @@ import pytest
 from edge import agreement, bench, board, deploy, layout, reference, runner
 from edge import run as run_module
 from edge.abi import Library
+from edge.deploy import Choice
 from edge.errors import BoardError, EdgeError, UsageError
 from edge.machine import Machine
 from edge.release import Release
@@ -25,7 +26,7 @@ from tests.conftest import connect
 
 def prepared(*names: str) -> Release:
     paths = [dataset.FOLDER / dataset.MODELS_FOLDER / f"{name}.tflite" for name in names]
-    return deploy.prepare(board.load("qemu-virt"), paths, print)
+    return deploy.prepare(board.load("qemu-virt"), deploy.models(paths, print), print)
 
 
 def files(opened: Session) -> set[str]:
@@ -59,10 +60,10 @@ def test_eight_models_go_live_and_answer_as_this_machine_does(
         assert live(opened) == digits.id == done.release.id
         assert done.sent_bytes == digits.size_bytes
         assert len(done.smoke) == 8
-        for model in dataset.models():
+        for model, item in zip(dataset.models(), digits.models, strict=True):
             inputs = {model.input.name: model.encode(heldout.images)}
             here = reference.compute(model.path, inputs)
-            there, facts = runner.infer(opened, digits.id, model.path.name, here.inputs_file)
+            there, facts = runner.infer(opened, digits, item, here.inputs_file)
             # Every prediction, not only the share of right ones.
             answers = model.decode(there[model.output.name]).argmax(1)
             expected = model.decode(here.outputs[model.output.name]).argmax(1)
@@ -268,17 +269,18 @@ def test_a_model_that_is_none_never_reaches_a_board(tmp_path: Path) -> None:
     for name, content in cases.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UsageError, match=name):
-            deploy.prepare(board.load("qemu-virt"), [tmp_path / name], print)
+            deploy.models([tmp_path / name], print)
     with pytest.raises(UsageError, match="no model"):
-        deploy.prepare(board.load("qemu-virt"), [tmp_path / "missing.tflite"], print)
+        deploy.models([tmp_path / "missing.tflite"], print)
     with pytest.raises(UsageError, match="folder"):
-        deploy.prepare(board.load("qemu-virt"), [tmp_path], print)
+        deploy.models([tmp_path], print)
 
 
 def test_a_library_that_does_not_fit_never_reaches_a_board(tmp_path: Path) -> None:
     model = dataset.FOLDER / "models/mlp-int8.tflite"
+    found = deploy.models([model], print)
     target = board.load("qemu-virt")
     with pytest.raises(UsageError, match="does not export the TfLite C API"):
-        deploy.prepare(target, [model], print, library=Path("/bin/sh").resolve())
+        deploy.prepare(target, found, print, choice=Choice(library=Path("/bin/sh").resolve()))
     with pytest.raises(UsageError, match="no program or library"):
-        deploy.prepare(target, [model], print, library=model)
+        deploy.prepare(target, found, print, choice=Choice(library=model))

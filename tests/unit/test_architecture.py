@@ -18,7 +18,7 @@ FLOORS = (
     ("edge.transport", "edge.emulator"),
     ("edge.transport.*", "edge.facts", "edge.build", "edge.image", "edge.python", "edge.samples"),
     ("edge.runtime", "edge.stats"),
-    ("edge.store", "edge.machine", "edge.run", "edge.release", "edge.preflight"),
+    ("edge.store", "edge.machine", "edge.run", "edge.release", "edge.split", "edge.preflight"),
     ("edge.reference", "edge.session", "edge.testing", "edge.support", "edge.probe"),
     ("edge.agreement", "edge.runner"),
     ("edge.deploy", "edge.bench", "edge.inspection"),

@@ -9,6 +9,7 @@ import pytest
 from edge import artifact, layout, release
 from edge.artifact import Artifact
 from edge.errors import UsageError
+from edge.options import Delegate
 
 
 def made(folder: Path, place: str, content: bytes, *, name: str | None = None) -> Artifact:
@@ -18,12 +19,23 @@ def made(folder: Path, place: str, content: bytes, *, name: str | None = None) -
     return artifact.of_file(path, place, executable=place.startswith("bin/"))
 
 
-def assemble(folder: Path, *, model: bytes = b"model") -> release.Release:
+def put_together(
+    files: list[Artifact],
+    models: list[Artifact],
+    recipe: dict[str, object] | None = None,
+    engine: str = "tflite",
+) -> release.Release:
     return release.make(
-        "aarch64",
-        made(folder, "bin/edge-run", b"runner"),
-        made(folder, "lib/libtflite.so", b"library"),
-        "litert-2.1.0",
+        "aarch64", files, models, runtime_name="litert-2.1.0", engine=engine, recipe=recipe
+    )
+
+
+def assemble(folder: Path, *, model: bytes = b"model") -> release.Release:
+    return put_together(
+        [
+            made(folder, "bin/edge-run", b"runner"),
+            made(folder, "lib/libtflite.so", b"library"),
+        ],
         [made(folder, "models/m.tflite", model)],
     )
 
@@ -54,22 +66,22 @@ def test_two_models_of_one_name_are_refused_unless_equal(tmp_path: Path) -> None
     one = made(tmp_path / "x", "models/m.tflite", b"1")
     same = made(tmp_path / "y", "models/m.tflite", b"1")
     other = made(tmp_path / "z", "models/m.tflite", b"2")
-    assert len(release.make("aarch64", runner, library, "r", [one, same]).models) == 1
+    assert len(put_together([runner, library], [one, same]).models) == 1
     with pytest.raises(UsageError, match="rename one"):
-        release.make("aarch64", runner, library, "r", [one, other])
+        put_together([runner, library], [one, other])
 
 
 def test_a_release_without_a_model_is_refused(tmp_path: Path) -> None:
     runner = made(tmp_path, "bin/edge-run", b"r")
     with pytest.raises(UsageError, match="--model"):
-        release.make("aarch64", runner, runner, "r", [])
+        put_together([runner, runner], [])
 
 
 def test_shared_content_counts_once(tmp_path: Path) -> None:
     runner = made(tmp_path, "bin/edge-run", b"12345")
     library = made(tmp_path, "lib/libtflite.so", b"12345")
     model = made(tmp_path, "models/m.tflite", b"1234567")
-    assert release.make("aarch64", runner, library, "r", [model]).size_bytes == 12
+    assert put_together([runner, library], [model]).size_bytes == 12
 
 
 @pytest.mark.parametrize(
@@ -82,3 +94,50 @@ def test_names_that_may_not_go_to_a_board(name: str) -> None:
 
 def test_ordinary_names_may() -> None:
     assert layout.safe_name("mobilenet_v2-1.0+int8.tflite") == "mobilenet_v2-1.0+int8.tflite"
+
+
+def test_how_the_runner_was_built_belongs_to_the_id(tmp_path: Path) -> None:
+    files = [made(tmp_path, "bin/edge-run", b"r"), made(tmp_path, "lib/libtflite.so", b"l")]
+    models = [made(tmp_path, "models/m.tflite", b"m")]
+    plain = put_together(files, models)
+    tuned = put_together(files, models, {"cflags": "-O3"})
+    assert plain.id != tuned.id
+    assert json.loads(tuned.manifest)["build"] == {"cflags": "-O3"}
+    assert put_together(files, models, engine="litert").id != plain.id
+
+
+def test_the_runtime_is_known_by_its_file_or_by_all_of_them(tmp_path: Path) -> None:
+    runner, model = made(tmp_path, "bin/edge-run", b"r"), made(tmp_path, "models/m.tflite", b"m")
+    library = made(tmp_path, "lib/libtflite.so", b"l")
+    assert put_together([runner, library], [model]).runtime_sha256 == library.sha256
+    packages = [made(tmp_path, f"python/{name}", name.encode()) for name in ("a.py", "b.so")]
+    several = put_together([runner, *packages], [model]).runtime_sha256
+    assert several == put_together([runner, *reversed(packages)], [model]).runtime_sha256
+    assert several not in {a.sha256 for a in packages}
+
+
+def test_what_the_board_must_load_are_programs_and_libraries(tmp_path: Path) -> None:
+    places = ["bin/edge-run", "lib/libtflite.so", "python/x/_wrap.cpython-311.so", "python/x/y.py"]
+    found = put_together(
+        [made(tmp_path, place, place.encode()) for place in places],
+        [made(tmp_path, "models/m.tflite", b"m")],
+    )
+    assert [a.place for a in found.artifacts if a.loaded] == places[:3]
+
+
+def test_a_delegate_goes_along_unless_the_board_has_it() -> None:
+    ours, theirs = Delegate("some/where/libx.so"), Delegate("/usr/lib/libx.so", on_board=True)
+    assert str(release.delegate_place(ours)) == "lib/delegate/libx.so"
+    assert str(release.delegate_place(theirs)) == "/usr/lib/libx.so"
+    with pytest.raises(UsageError, match="file name on a board"):
+        release.delegate_place(Delegate("some/a b.so"))
+
+
+def test_a_delegate_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="check the path"):
+        release.delegate_artifact(Delegate(str(tmp_path / "missing.so")))
+    (tmp_path / "text.so").write_text("text")
+    with pytest.raises(UsageError, match="no program or library"):
+        release.delegate_artifact(Delegate(str(tmp_path / "text.so")))
+    with pytest.raises(UsageError, match="no external delegate"):
+        release.delegate_artifact(Delegate(str(Path("/bin/sh").resolve())))

@@ -1,0 +1,189 @@
+"""Which engine runs what on which board: by running it.
+
+    python -m tests.engine_matrix            # print the table
+    python -m tests.engine_matrix --write    # and put it into docs/engines.md
+
+Each cell is a tiny model whose outputs are compared with this machine's interpreter; or the words
+with which the engine refused it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge import agreement, board, deploy, reference, report, runner, runtime, session, tiny
+from edge.artifact import Artifact
+from edge.deploy import Choice
+from edge.errors import EdgeError, UsageError
+from edge.options import DEFAULT, Options
+from edge.reference import Reference
+from edge.release import Release
+from edge.session import Session
+
+BOARDS = ("qemu-aarch64", "qemu-virt", "localhost")
+DOCUMENT = Path(__file__).parents[1] / "docs" / "engines.md"
+BEGIN = "<!-- made by `python -m tests.engine_matrix --write` -->"
+END = "<!-- end of what was made -->"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A column: a model, and how it is opened.
+
+    :ivar refusal: words of the message that an engine may answer with instead.
+    """
+
+    name: str
+    model: bytes
+    options: Options = DEFAULT
+    refusal: str | None = None
+
+
+def kinds() -> tuple[Kind, ...]:
+    """All columns."""
+    dtypes = tuple(
+        Kind(name, tiny.elementwise(name), refusal="string" if name == "string" else None)
+        for name in tiny.DTYPES
+    )
+    return (
+        *dtypes,
+        Kind("several inputs", tiny.several()),
+        Kind("signature", tiny.two_signatures(), Options(signature="add")),
+        Kind("dynamic shape", tiny.dynamic(), Options(batch=3)),
+        Kind("dynamic output", tiny.dynamic_output()),
+        Kind("variable", tiny.counter()),
+    )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What happened.
+
+    :ivar state: ``ok``, ``refused`` or ``wrong``.
+    """
+
+    board: str
+    engine: str
+    runtime: str
+    kind: str
+    state: str
+    text: str = ""
+
+
+def fill(opened: Session, engine: str, wanted: Sequence[Kind]) -> Iterator[Cell]:
+    """The cells of one engine on one board.
+
+    An engine that has no runtime for the board refuses all kinds with the same words.
+    """
+    name = opened.board.name
+    choice = Choice(engine=engine)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = []
+        for kind in wanted:
+            paths.append(Path(folder) / f"{kind.name.replace(' ', '-')}.tflite")
+            paths[-1].write_bytes(kind.model)
+        try:
+            release = deploy.prepare(
+                opened.board,
+                deploy.models(paths, _told),
+                _told,
+                choice=choice,
+                interpreter=deploy.python_for(opened, choice),
+            )
+        except UsageError as error:
+            for kind in wanted:
+                yield Cell(name, engine, "", kind.name, "refused", str(error))
+            return
+        with deploy.staged(opened, release, _told):
+            for kind, model in zip(wanted, release.models, strict=True):
+                state, text = _try(opened, release, model, kind, Path(folder))
+                yield Cell(name, engine, release.runtime, kind.name, state, text)
+
+
+def _try(
+    opened: Session, release: Release, model: Artifact, kind: Kind, folder: Path
+) -> tuple[str, str]:
+    expected = _expected(model, kind, folder)
+    try:
+        got, _ = runner.infer(
+            opened, release, model, expected.inputs_file, options=kind.options, each=False
+        )
+    except EdgeError as error:
+        understood = kind.refusal is not None and kind.refusal in str(error)
+        return ("refused" if understood else "wrong"), str(error)
+    if kind.refusal is not None:
+        return "wrong", "it ran, though nothing can be said about its outputs"
+    try:
+        found = agreement.compare(kind.name, got, expected)
+    except EdgeError as error:
+        return "wrong", str(error)
+    if not found.ok:
+        return "wrong", f"differs by {found.largest_difference:.3g}, allowed {found.bound:.3g}"
+    return "ok", ""
+
+
+def _expected(model: Artifact, kind: Kind, folder: Path) -> Reference:
+    if kind.refusal is None:
+        return reference.compute(model.path, options=kind.options)
+    inputs = folder / "refused.npz"
+    reference.save(inputs, {"input": np.zeros((1, 4), np.int8)})
+    return Reference(inputs, {}, {}, "none")
+
+
+def _told(line: str) -> None:
+    sys.stderr.write(f"  {line}\n")
+
+
+def rows(cells: Sequence[Cell], columns: Sequence[str]) -> list[str]:
+    """The table in Markdown, and below it each refusal once."""
+    notes: dict[str, int] = {}
+    lines = [
+        f"| board | engine | runtime | {' | '.join(columns)} |",
+        f"|---|---|---|{'---|' * len(columns)}",
+    ]
+    for place, engine in dict.fromkeys((cell.board, cell.engine) for cell in cells):
+        found = {c.kind: c for c in cells if (c.board, c.engine) == (place, engine)}
+        marks = []
+        for column in columns:
+            cell = found[column]
+            if cell.state == "ok":
+                marks.append("yes")
+            else:
+                text = " ".join(cell.text.split())
+                number = notes.setdefault(text, len(notes) + 1)
+                marks.append(f"{'no' if cell.state == 'refused' else '**wrong**'} ({number})")
+        runtime_name = next(iter(found.values())).runtime or "none"
+        lines.append(f"| {place} | {engine} | {runtime_name} | {' | '.join(marks)} |")
+    return [*lines, "", *(f"{number}. {text}" for text, number in notes.items())]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="put the table into docs/engines.md")
+    parser.add_argument("--board", action="append", choices=BOARDS, help="only this one")
+    options = parser.parse_args()
+    cells: list[Cell] = []
+    for name in options.board or BOARDS:
+        with session.connect(board.load(name), _told) as opened:
+            for engine in runtime.ENGINES:
+                cells += fill(opened, engine, kinds())
+    lines = rows(cells, [kind.name for kind in kinds()])
+    report.settle()
+    print("\n".join(lines))
+    if options.write:
+        before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
+        after = rest.partition(END)[2]
+        body = "\n".join(lines)
+        DOCUMENT.write_text(f"{before}{BEGIN}\n\n{body}\n\n{END}{after}", encoding="utf-8")
+    return 1 if any(cell.state == "wrong" for cell in cells) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
