@@ -428,6 +428,28 @@ class Stop:
             signal.signal(number, handler)
 
 
+class SymbolInfo(ctypes.Structure):
+    _fields_ = (
+        ("file", ctypes.c_char_p),
+        ("base", ctypes.c_void_p),
+        ("symbol", ctypes.c_char_p),
+        ("address", ctypes.c_void_p),
+    )
+
+
+def own_symbol(library: str, symbol: str) -> int | None:
+    """Address of what the library itself exports. One that it is linked with may export the same,
+    out of another build: the wheels of LiteRT hold two copies of TFLite."""
+    try:
+        address = ctypes.cast(getattr(ctypes.CDLL(library), symbol), ctypes.c_void_p).value
+    except (AttributeError, OSError):
+        return None
+    found = SymbolInfo()
+    ctypes.CDLL(None).dladdr(ctypes.c_void_p(address), ctypes.byref(found))
+    own = found.file is not None and Path(os.fsdecode(found.file)).samefile(library)
+    return address if own else None
+
+
 # --- the model ------------------------------------------------------------------------------------
 
 
@@ -552,8 +574,9 @@ class Model:
         name = (
             "_ZN6tflite16logging_internal13MinimalLogger21SetMinimumLogSeverityENS_11LogSeverityE"
         )
-        with contextlib.suppress(AttributeError, OSError):
-            getattr(ctypes.CDLL(self.library), name)(0)
+        address = own_symbol(self.library, name)
+        if address is not None:
+            ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(address)(0)
 
     def _create(self) -> None:
         resolvers = self._module.OpResolverType
@@ -780,15 +803,14 @@ class Model:
             )
         if not symbol:
             raise Failure(USAGE, "--native-symbol is missing: which method does C call?")
-        try:
-            function = getattr(ctypes.CDLL(self.library), symbol)
-        except (AttributeError, OSError):
+        address = own_symbol(self.library, symbol)
+        if address is None:
             raise Failure(
                 BAD_LIBRARY,
                 f"{self.library} does not export {symbol}: --engine native works with "
                 "tflite-runtime only",
-            ) from None
-        return int(ctypes.cast(function, ctypes.c_void_p).value or 0)
+            )
+        return address
 
     def go_native(self, symbol: str | None) -> int:
         """From now on C's method is invoked; its address."""
