@@ -280,7 +280,7 @@ def delegation(read: Model, report: Mapping[str, Any]) -> Delegation:
     share = None
     if left is not None and work:
         share = sum(node.multiply_accumulates for node in left) / work
-    logged = _logged(told.log)
+    logged = _logged(told.log, len(read.subgraphs))
     return Delegation(
         told.engine,
         told.runtime_version,
@@ -329,13 +329,16 @@ _REPLACING = re.compile(
 )
 
 
-def _logged(log: Iterable[str]) -> int | None:
-    counts: dict[tuple[str, str], int] = {}
+def _logged(log: Iterable[str], graphs: int) -> int | None:
+    counts: dict[tuple[str, str], list[int]] = {}
     for line in log:
         for taken, delegate, graph in _REPLACING.findall(line):
-            # Delegates are applied anew when shapes change: the last line is the one that holds.
-            counts[delegate, graph or "0"] = int(taken)
-    return sum(counts.values()) if counts else None
+            counts.setdefault((delegate, graph), []).append(int(taken))
+    if not counts:
+        return None
+    # Delegates are applied anew when shapes change: the last line of a graph is the one that holds.
+    # Without the graph's number, each has its line in turn.
+    return sum(sum(each[-1 if graph else -graphs :]) for (_, graph), each in counts.items())
 
 
 # What XNNPACK's delegate knows, of any version up to LiteRT 2.3: the operators of VisitNode and the
@@ -364,7 +367,7 @@ _CUSTOM = frozenset({"Convolution2DTransposeBias", "MaxPoolingWithArgmax2D", "Ma
 _EIGHT_BITS = ("int8", "uint8")
 _DYNAMIC_TENSOR = re.compile(r"tensor#(\d+) is a dynamic-sized tensor")
 _REFUSED = "XNNPACK can't be used"
-_LACKING = re.compile(r"(no|without) XNNPACK")
+_LACKING = re.compile(r"no XNNPACK|without XNNPACK|XNNPACK was not asked")
 
 
 def _activations(graph: Subgraph, node: Operator) -> list[str]:
@@ -391,13 +394,13 @@ def _left(read: Model, told: _Report) -> tuple[Left, ...]:
         for number, index, graph, node in _nodes(read)
         if (number, index) in taken
     }
-    whole = _whole_graph(read, told)
+    whole, without = _whole_graph(read, told), _without(read, _lacking(told))
     return tuple(
         Left(
             number,
             index,
             _title(node),
-            whole or _reason(graph, node, seen),
+            whole or _never(graph, node) or without or _reason(graph, node, seen),
             model.multiply_accumulates(graph, node),
         )
         for number, index, graph, node in _nodes(read)
@@ -407,7 +410,7 @@ def _left(read: Model, told: _Report) -> tuple[Left, ...]:
 
 def _whole_graph(read: Model, told: _Report) -> str | None:
     """The reason if it is not any single node's."""
-    if "XNNPACK" in told.delegates:
+    if "XNNPACK" in told.delegates or _lacking(told) is not None:
         return None
     for line in (*told.warnings, *told.log):
         if found := _DYNAMIC_TENSOR.search(line):
@@ -417,9 +420,22 @@ def _whole_graph(read: Model, told: _Report) -> str | None:
     for line in told.warnings:
         if _REFUSED in line:
             return f"XNNPACK refused the graph: {line.rpartition(': ')[2]}"
-        if _LACKING.search(line):
-            return "the runtime was built without XNNPACK"
     return "the delegate left it, and XNNPACK was not applied" if told.applied else "no delegate"
+
+
+def _lacking(told: _Report) -> str | None:
+    """The runner's warning that the runtime has no XNNPACK, or did not ask it."""
+    return next((line for line in told.warnings if _LACKING.search(line)), None)
+
+
+def _without(read: Model, warning: str | None) -> str | None:
+    if warning is None:
+        return None
+    real = any(tensor.dtype == "float32" for graph in read.subgraphs for tensor in graph.tensors)
+    if real or "not asked" not in warning:
+        return "the runtime was built without XNNPACK"
+    # TensorFlow 2.14 looks for a tensor of a type that its XNNPACK was built for.
+    return "the runtime has no XNNPACK, or keeps it for models with float32 tensors"
 
 
 def _tensor_name(read: Model, index: int) -> str:
@@ -427,8 +443,8 @@ def _tensor_name(read: Model, index: int) -> str:
     return f"tensor '{names[0]}'" if len(names) == 1 else f"tensor {index}"
 
 
-def _reason(graph: Subgraph, node: Operator, seen: set[str]) -> str:
-    """Why XNNPACK, which was applied, did not take a node."""
+def _never(graph: Subgraph, node: Operator) -> str | None:
+    """Why no XNNPACK takes a node, of whatever build and version up to the table's."""
     flowing, precision = _activations(graph, node), _precision(graph, node)
     if node.custom is not None and node.custom not in _CUSTOM:
         return "custom operator"
@@ -439,6 +455,12 @@ def _reason(graph: Subgraph, node: Operator, seen: set[str]) -> str:
             return f"dtype {dtype} has no XNNPACK kernel"
     if precision in _EIGHT_BITS and node.name not in _QUANTIZED:
         return f"{node.name} has no {precision} kernel in XNNPACK"
+    return None
+
+
+def _reason(graph: Subgraph, node: Operator, seen: set[str]) -> str:
+    """Why this XNNPACK, which was applied, did not take a node that others may take."""
+    precision = _precision(graph, node)
     if precision in _EIGHT_BITS and precision not in seen:
         return (
             f"quantized {precision}, but this runtime's XNNPACK took no {precision} node: most "
@@ -462,7 +484,7 @@ def _open(graph: Subgraph, node: Operator) -> list[Tensor]:
 
 def _slow(read: Model, told: _Report, left: tuple[Left, ...] | None, work: int) -> Iterable[str]:
     """Builds that are known to be slow for a model such as this."""
-    lacking = any(_LACKING.search(line) for line in told.warnings)
+    lacking = _lacking(told) is not None
     if not left or not work or not (lacking or "XNNPACK" in told.delegates):
         return
     taken = told.nodes or set()

@@ -191,6 +191,38 @@ def test_a_runtime_without_xnnpack_is_the_reason_for_all() -> None:
     assert "100% of the multiply-accumulates run on built-in float kernels" in found.warnings[1]
 
 
+@pytest.mark.parametrize(
+    "name, reason",
+    [
+        ("cnn-float32", "the runtime was built without XNNPACK"),
+        ("cnn-int8", "the runtime has no XNNPACK, or keeps it for models with float32 tensors"),
+    ],
+)
+def test_a_runtime_may_not_ask_xnnpack_at_all(name: str, reason: str) -> None:
+    """As tflite-runtime 2.14 runs models without a float32 tensor."""
+    warning = (
+        "XNNPACK was not asked: the library has none, or keeps it for models with float32 "
+        "tensors; every kernel is a built-in one"
+    )
+    found = inspection.delegation(
+        model.read(MODELS[name]), report(6, delegates=(), warnings=[warning])
+    )
+    told = report(6, delegates=(), warnings=[LACKING])
+    assert reasons(inspection.delegation(model.read(MODELS[name]), told))[0] == (
+        "the runtime was built without XNNPACK"
+    )
+    never = {"SOFTMAX has no int8 kernel in XNNPACK"} if name == "cnn-int8" else set()
+    assert set(reasons(found)) == {reason} | never
+    assert "this was measured to cost" in found.warnings[-1]
+
+
+def test_what_no_xnnpack_takes_is_not_blamed_on_the_build(made: Any) -> None:
+    found = inspection.delegation(
+        made(tiny.elementwise("int16")), report(1, delegates=(), warnings=[LACKING])
+    )
+    assert reasons(found) == ["dtype int16 has no XNNPACK kernel"]
+
+
 def test_without_a_delegate_asked_for_nothing_is_called_slow() -> None:
     for name in ("cnn-float32", "cnn-int8"):
         found = inspection.delegation(model.read(MODELS[name]), report(6, delegates=()))
@@ -266,6 +298,17 @@ def test_counts_of_several_graphs_and_delegates_add_up(made: Any) -> None:
     log = [line.format(d, g) for d in ("A", "B") for g in ("subgraph 0 (main)", "subgraph 1 (x)")]
     found = inspection.delegation(made(tiny.two_signatures()), report(3, [(0, 0)], log=log))
     assert found.logged == 4
+
+
+def test_old_runtimes_call_each_graph_the_whole(made: Any) -> None:
+    line = (
+        "Replacing {0} out of {0} node(s) with delegate (A) node, yielding 1 partitions for the "
+        "whole graph."
+    )
+    taken = [(0, 0), (1, 0), (1, 1)]
+    log = [line.format(count) for count in (1, 2, 1, 2)]
+    found = inspection.delegation(made(tiny.two_signatures()), report(3, taken, log=log))
+    assert (found.logged, found.agrees) == (3, True)
 
 
 # --- reports that are none ------------------------------------------------------------------------
