@@ -110,11 +110,17 @@ RuntimeCall::~RuntimeCall() {
 }
 
 void explain_crashes() {
+  // A stack that ran over is no place for a handler.
+  static char stack[64 * 1024];
+  stack_t alternate = {};
+  alternate.ss_sp = stack;
+  alternate.ss_size = sizeof stack;
+  sigaltstack(&alternate, nullptr);
   struct sigaction action = {};
   action.sa_handler = on_crash;
   // Reset, so that raise() in the handler ends the process; not deferred, so that it does so at
   // once.
-  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_NODEFER);
+  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_NODEFER | SA_ONSTACK);
   sigemptyset(&action.sa_mask);
   for (const int number : {SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV}) {
     sigaction(number, &action, nullptr);

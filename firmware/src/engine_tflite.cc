@@ -232,10 +232,12 @@ class TfliteEngine final : public Engine {
       EDGE_TRY(resize_inputs(options));
       if (api_.modify_with_delegate == nullptr) return Status();
       for (tflite::Delegate *each : delegates_) {
-        if (api_.modify_with_delegate(interpreter_, each) != 0) {
-          return fail(EDGE_RUNTIME, "the runtime can't run %s with this delegate",
-                      options.model_path);
-        }
+        const tflite::Result result = api_.modify_with_delegate(interpreter_, each);
+        if (result == 0) continue;
+        return fail(EDGE_RUNTIME, "%s",
+                    result == tflite::application_error
+                        ? "the runtime doesn't show it models that have tensors of dynamic size"
+                        : "it failed to prepare");
       }
       return Status();
     }));

@@ -1,5 +1,6 @@
 // edge-run: the verbs that a board is asked for.
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "bench.h"
@@ -66,7 +67,11 @@ int main(int argc, char **argv) {
   }
   edge::explain_crashes();
   for (const Verb &verb : verbs) {
-    if (strcmp(argv[1], verb.name) == 0) return verb.run(argc - 1, argv + 1);
+    if (strcmp(argv[1], verb.name) != 0) continue;
+    const int code = verb.run(argc - 1, argv + 1);
+    // What is left to run is what runtimes and delegates leave behind for the end.
+    const edge::RuntimeCall call("the program ended");
+    exit(code);
   }
   return edge::exit_with(
       edge::fail(EDGE_USAGE, "unknown verb '%s'; `edge-run --help` lists them", argv[1]));

@@ -130,6 +130,7 @@ int32_t edge_model_open(const edge_options *options, edge_model **model) {
 }
 
 void edge_model_close(edge_model *model) {
+  const edge::RuntimeCall call("closing the model");
   delete model;
 }
 
@@ -153,11 +154,13 @@ int32_t edge_model_output(const edge_model *model, int32_t index, edge_tensor *t
 
 int32_t edge_model_set_input(edge_model *model, int32_t index, const void *data,
                              uint64_t size_bytes) {
+  const edge::RuntimeCall call("taking an input");
   const edge::Status status = edge::check_input(model, index);
   return status.ok() ? model->engine->set_input(index, data, size_bytes).code() : status.code();
 }
 
 int32_t edge_model_get_output(edge_model *model, int32_t index, void *data, uint64_t size_bytes) {
+  const edge::RuntimeCall call("giving an output");
   const edge::Status status = edge::check_output(model, index);
   return status.ok() ? model->engine->get_output(index, data, size_bytes).code() : status.code();
 }

@@ -15,7 +15,8 @@ struct Interpreter;
 struct Tensor;
 struct SignatureRunner;
 
-using Result = int;  // 0 is success
+using Result = int;                      // 0 is success
+constexpr Result application_error = 3;  // of a delegate: it can't be applied to this model
 
 struct IntArray {
   int32_t size;
