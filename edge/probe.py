@@ -69,7 +69,8 @@ def board_file(
             "a system that has it (Debian, Raspberry Pi OS, Ubuntu, Yocto with glibc)"
         )
     cpu = facts.cpu if re.fullmatch("[a-z0-9][a-z0-9+._-]*", facts.cpu) else ""
-    fit = preflight.fitting(facts, runtimes)
+    offered = tuple(runtimes)
+    fit = preflight.fitting(facts, offered)
     described = ", ".join(part for part in (facts.model, facts.system) if part) or name
     floor = min(facts.glibc, _FLOOR)
     lines = [f"# Read from {seen} by `invoke probe`."]
@@ -87,6 +88,8 @@ def board_file(
     if fit:
         others = f"; {', '.join(name for name, _ in fit[1:])} would too" if fit[1:] else ""
         lines.append(f"runtime = {_quoted(fit[0][0])} # its library fits this system{others}")
+    elif offered:
+        lines.append("# no runtime that edge knows fits this system: --lib takes one of your own")
     verified = "emulated" if facts.emulated else "hardware"
     lines.append(f"verified = {_quoted(verified)}")
     return "".join(f"{_plain(line)}\n" for line in lines)

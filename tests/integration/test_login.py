@@ -10,7 +10,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -103,7 +102,16 @@ def shells(tmp_path_factory: pytest.TempPathFactory, applets: Path) -> Callable[
 
 # --- words --------------------------------------------------------------------------------------
 
-TELL = "import os, sys; sys.stdout.buffer.write(b'\\0'.join(map(os.fsencode, sys.argv[1:])))"
+
+@pytest.fixture(scope="session")
+def tell(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A program that says what it was given; its own name needs no quoting."""
+    script = tmp_path_factory.mktemp("tell") / "tell"
+    script.write_text("#!/bin/dash\nprintf '%s\\0' \"$@\"\n")
+    script.chmod(0o755)
+    return str(script)
+
+
 ODD = [
     *["", " ", "a b", "'", "''", "\\", "\\\\", "\\'", "'\\''", "!", "!!", "!$", "!a:p", "^a^b^"],
     *["\n", "\n\n", "a\n", "\na", "\\\n", "'\n", "!\n", "\t", "\r", "\x01\x7f\x1b[0m"],
@@ -113,27 +121,27 @@ ODD = [
 ]
 
 
-def _arrives(shell: Shell, arguments: list[str], **env: str) -> None:
-    shown = shell.run(login_line((sys.executable, "-c", TELL, *arguments)), **env)
-    wanted = b"\0".join(os.fsencode(word) for word in arguments)
+def _arrives(shell: Shell, tell: str, arguments: list[str], **env: str) -> None:
+    shown = shell.run(login_line((tell, *arguments)), **env)
+    wanted = b"".join(os.fsencode(word) + b"\0" for word in arguments)
     assert (shown.stdout, shown.returncode) == (wanted, 0), (arguments, shown.stderr)
 
 
 @pytest.mark.parametrize("name", SHELLS)
 def test_odd_words_arrive_through_every_login_shell(
-    shells: Callable[[str], Shell], name: str
+    shells: Callable[[str], Shell], tell: str, name: str
 ) -> None:
     shell = shells(name)
     for locale in ("C", "C.UTF-8"):
-        _arrives(shell, ODD, LC_ALL=locale)
+        _arrives(shell, tell, ODD, LC_ALL=locale)
     for word in ODD:
-        _arrives(shell, [word])
-    _arrives(shell, ["x" * 50_000, "!'\\\n" * 1_500])
+        _arrives(shell, tell, [word])
+    _arrives(shell, tell, ["x" * 50_000, "!'\\\n" * 1_500])
 
 
 @pytest.mark.parametrize("name", SHELLS)
 def test_any_words_arrive_through_every_login_shell(
-    shells: Callable[[str], Shell], name: str
+    shells: Callable[[str], Shell], tell: str, name: str
 ) -> None:
     shell = shells(name)
     word = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
@@ -143,7 +151,7 @@ def test_any_words_arrive_through_every_login_shell(
     @given(st.lists(word | special, min_size=1, max_size=4))
     @example(["\\'!\n"])
     def check(arguments: list[str]) -> None:
-        _arrives(shell, arguments)
+        _arrives(shell, tell, arguments)
 
     check()
 
