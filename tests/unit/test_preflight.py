@@ -163,6 +163,12 @@ def test_a_new_c_library_with_an_old_libstdcxx_is_refused(monkeypatch: pytest.Mo
     assert "needs GLIBCXX_3.4.30, the board has 3.4.28" in text
 
 
+def test_a_runtime_for_another_machine_does_not_fit() -> None:
+    for_x86 = dataclasses.replace(LITERT_210, machine="x86_64")
+    fit = preflight.fitting(BULLSEYE, [("x86", for_x86), ("arm", LITERT_210)])
+    assert [name for name, _ in fit] == ["arm"]
+
+
 def test_alternatives_are_not_asked_when_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
     def asked() -> list[tuple[str, ElfFacts]]:
         raise AssertionError("asked, and perhaps downloaded, for nothing")
@@ -190,7 +196,7 @@ def test_a_shipped_library_counts_as_the_boards_own(monkeypatch: pytest.MonkeyPa
     shipped = Artifact(Path("shipped.so"), "lib/libstdc++.so.6", "1" * 64, 1)
     provides = ElfFacts(
         "aarch64", 64, ("libc.so.6",), {"GLIBC": (2, 18)}, frozenset(), frozenset(),
-        {"GLIBCXX": (3, 4, 28)},
+        {"GLIBCXX": (3, 4, 28), "GLIBC": (2, 0)},
     )  # fmt: skip
     monkeypatch.setattr(
         artifact, "elf_facts", lambda path: provides if path == shipped.path else LITERT_210
