@@ -297,7 +297,7 @@ def split_table(split: Split, *, emulated: bool) -> Table:
     """What a call is made of, from C and from Python."""
     label = ", emulated" if emulated else ""
     made = table(
-        f"{split.model}: one call of the same interpreter from C and from Python{label}",
+        f"{split.model}: one call, from C and from Python{label}",
         ["", "native [95 %]", "python [95 %]", "binding [95 %]"],
     )
     for part in split.parts:

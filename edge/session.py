@@ -136,7 +136,7 @@ def _user_mode(board: Board, progress: Callable[[str], None]) -> Session:
     transport = EmulatedTransport(
         (*tool.argv, "-L", str(sysroot), "-cpu", board.cpu),
         tool.env,
-        PurePosixPath(root),
+        (PurePosixPath(root), PurePosixPath(sysroot)),
         board.name,
     )
     here = facts.read(transport, str(root))

@@ -12,11 +12,11 @@ from edge.transport.local import LocalTransport
 
 
 class EmulatedTransport(Transport):
-    """Like :class:`LocalTransport`, but a program below ``root`` starts under the emulator.
+    """Like :class:`LocalTransport`, but a program below one of ``roots`` starts under the emulator.
 
-    Below the device root are programs for the board; everything else (``sh``, ``mkdir``, ``cat``)
-    is this machine's own. The first word alone decides: a board program named inside a shell's
-    script is not found out. A script below the root (``#!``) is run by this machine.
+    Below the device root and in the sysroot are programs for the board; everything else (``sh``,
+    ``mkdir``, ``cat``) is this machine's own. The first word alone decides: a board program named inside a shell's
+    script is not found out. A script below a root (``#!``) is run by this machine.
 
     ``emulator_argv`` goes in front: ``qemu-aarch64 -L sysroot -cpu cortex-a72``.
     """
@@ -25,11 +25,11 @@ class EmulatedTransport(Transport):
         self,
         emulator_argv: tuple[str, ...],
         env: Mapping[str, str],
-        root: PurePosixPath,
+        roots: tuple[PurePosixPath, ...],
         name: str,
     ) -> None:
         self._emulator = emulator_argv
-        self._root = root
+        self._roots = roots
         self._local = LocalTransport(name, env)
 
     @property
@@ -57,7 +57,8 @@ class EmulatedTransport(Transport):
 
     def _emulated(self, command: tuple[str, ...]) -> tuple[str, ...]:
         program = PurePosixPath(posixpath.normpath(command[0]))
-        if not program.is_relative_to(self._root) or _is_script(Path(program)):
+        ours = not any(program.is_relative_to(root) for root in self._roots)
+        if ours or _is_script(Path(program)):
             return command
         return (*self._emulator, *command)
 

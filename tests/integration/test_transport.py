@@ -230,7 +230,7 @@ def transport(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Transp
         opened = LocalTransport()
     elif request.param == "emulated":
         root = PurePosixPath(tmp_path / "root")
-        opened = EmulatedTransport(("qemu-none",), {}, root, "emulated")
+        opened = EmulatedTransport(("qemu-none",), {}, (root,), "emulated")
     else:
         opened = ssh.connect(request.getfixturevalue("sshd").target)
     with opened:
@@ -436,7 +436,7 @@ def test_only_programs_below_the_root_are_emulated(tmp_path: Path) -> None:
     root = PurePosixPath(tmp_path)
     (tmp_path / "script").write_text("#!/bin/sh\necho native $SEEN\n")
     (tmp_path / "script").chmod(0o755)
-    with EmulatedTransport(emulator, {"SEEN": "env"}, root, "pretend") as board:
+    with EmulatedTransport(emulator, {"SEEN": "env"}, (root,), "pretend") as board:
         assert board.run([root / "bin/run", "x"]).text == f"emulated: {root}/bin/run x\n"
         assert board.run([root / "bin/run", "x"]).argv == (f"{root}/bin/run", "x")
         assert board.run(["sh", "-c", "echo $SEEN"]).text == "env\n"
