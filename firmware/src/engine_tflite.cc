@@ -342,7 +342,14 @@ class TfliteEngine final : public Engine {
       tflite::Tensor *tensor = input_tensor(i);
       if (api_.tensor_type(tensor) == EDGE_STRING) continue;
       void *data = api_.tensor_data(tensor);
-      if (data != nullptr) memset(data, 0, api_.tensor_bytes(tensor));
+      const size_t bytes = api_.tensor_bytes(tensor);
+      if (bytes == 0) continue;
+      // Allocating may claim success and leave a tensor without memory.
+      if (data == nullptr) {
+        return fail(EDGE_NO_MEMORY, "the runtime has no memory for the %zu bytes of input '%s'",
+                    bytes, input_name(i));
+      }
+      memset(data, 0, bytes);
     }
     return Status();
   }

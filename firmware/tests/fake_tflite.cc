@@ -392,7 +392,7 @@ FAKE_API size_t TfLiteTensorByteSize(const Tensor *tensor) {
   return tensor->bytes;
 }
 FAKE_API void *TfLiteTensorData(const Tensor *tensor) {
-  return const_cast<uint8_t *>(tensor->data);
+  return wanted("no_data") ? nullptr : const_cast<uint8_t *>(tensor->data);
 }
 FAKE_API const char *TfLiteTensorName(const Tensor *tensor) {
   return tensor->name;

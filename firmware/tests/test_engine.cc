@@ -265,6 +265,11 @@ TEST(engine, strings_are_refused) {
   CHECK_FAILS(outputs.open(), EDGE_BAD_INPUT, "output 'y' is made of strings");
 }
 
+TEST(engine, inputs_without_memory_are_refused) {
+  Setting setting("no_data");
+  CHECK_FAILS(setting.open(), EDGE_NO_MEMORY, "no memory for the 16 bytes of input 'x'");
+}
+
 TEST(engine, unknown_engines_are_refused) {
   Setting setting("");
   edge_options options = {};

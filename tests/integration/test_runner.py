@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
 from elftools.elf.sections import SymbolTableSection
 
-from edge import abi, board, emulator, image, layout, reference, runtime
+from edge import abi, board, emulator, image, layout, reference, runtime, tiny
 from edge import build as firmware_build
 from examples.digits import dataset
 
@@ -93,7 +93,7 @@ def host_tree() -> Path:
 @pytest.fixture(scope="session")
 def board_tree() -> Path:
     tree = cached_tree("zig-aarch64")
-    return build(REPOSITORY / "firmware", tree, *zig("aarch64"))
+    return build(REPOSITORY / "firmware", tree, *zig("aarch64"), "-DEDGE_EXAMPLE_DELEGATE=ON")
 
 
 @dataclass
@@ -389,11 +389,15 @@ def test_chatter_is_kept_from_standard_error(runner: Runner) -> None:
     assert report["runtime_log"] == ["INFO: a line nobody asked for"]
 
 
-def test_crash_is_explained_and_stays_a_crash(runner: Runner) -> None:
-    runner.words = "crash"
+@pytest.mark.parametrize(
+    ("words", "call"),
+    [("crash", "loading the model"), ("invoke_aborts", "invoking the model for the first time")],
+)
+def test_crash_is_the_runtimes_and_stays_a_crash(runner: Runner, words: str, call: str) -> None:
+    runner.words = words
     result = runner.call("infer", *runner.model())
     assert result.returncode == -signal.SIGABRT
-    assert "SIGABRT" in result.stderr
+    assert f"edge-run: the runtime crashed by SIGABRT while {call}" in result.stderr
 
 
 def test_bad_files_have_codes(runner: Runner, board_tree: Path, tmp_path: Path) -> None:
@@ -526,7 +530,7 @@ def test_facts(runner: Runner, tmp_path: Path) -> None:
     assert report["path"]["writable"] is True
 
 
-@pytest.mark.parametrize("verb", [[], ["infer"], ["bench"], ["facts"], ["store"]])
+@pytest.mark.parametrize("verb", [[], ["infer"], ["bench"], ["inspect"], ["facts"], ["store"]])
 def test_help_teaches(runner: Runner, verb: Sequence[str]) -> None:
     result = runner.call(*verb, "--help")
     assert result.returncode == 0
@@ -540,6 +544,12 @@ def test_wrong_use_is_one_line(runner: Runner) -> None:
     runner.fails(2, "--threads takes a whole number", "infer", *runner.model(), "--threads", "0")
     runner.fails(2, "--lib is missing", "infer", "--model", MODEL)
     runner.fails(2, "--each needs --input", "infer", *runner.model(), "--each")
+    runner.fails(2, "--engine is tflite or litert", "infer", *runner.model(), "--engine", "onnx")
+    runner.fails(2, "must be NAME=1x224", "infer", *runner.model(), "--shape", "x=4,4")
+    twice = ["--shape=x=1x4", "--shape=x=2x4"]
+    runner.fails(2, "given twice for 'x'", "infer", *runner.model(), *twice)
+    runner.fails(2, "--batch takes a whole number", "infer", *runner.model(), "--batch", "0")
+    runner.fails(2, "only external delegates", "infer", *runner.model(), "--delegate", "gpu")
 
 
 # ---- the real runtime, emulated ----------------------------------------------------------------
@@ -562,40 +572,21 @@ def test_delegation_of_real_models(board_runner: Runner, name: str) -> None:
     assert not any("XNNPACK" in line for line in plain["runtime_log"])
 
 
-VERBOSE = """
-extern int set_severity(int) __asm__(
-    "_ZN6tflite16logging_internal13MinimalLogger21SetMinimumLogSeverityENS_11LogSeverityE");
-__attribute__((constructor)) static void be_verbose(void) { set_severity(0); }
-"""
-"""A library around the runtime: it has all its symbols, and makes it say what delegates take."""
-
-
 @pytest.mark.parametrize("name", sorted(NODES))
-def test_the_runtime_counts_the_same_nodes(board_runner: Runner, name: str, tmp_path: Path) -> None:
-    (tmp_path / "verbose.c").write_text(VERBOSE)
-    around = tmp_path / "verbose.so"
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-gnu.2.30"),
-            *("-shared", "-fPIC", str(tmp_path / "verbose.c"), str(board_runner.library)),
-            *(f"-Wl,-rpath,{board_runner.library.parent}", "-Wl,--allow-shlib-undefined"),
-            *("-o", str(around)),
-        ],
-        check=True,
-        capture_output=True,
-        env=firmware_build.environment(),
-    )
-    report = board_runner.report(
-        "infer", *board_runner.model(MODELS / f"{name}.tflite", library=around)
-    )
+def test_the_runtime_counts_the_same_nodes(board_runner: Runner, name: str) -> None:
+    report = board_runner.report("inspect", *board_runner.model(MODELS / f"{name}.tflite"))
+    delegation = report["delegation"]
     [line] = [line for line in report["runtime_log"] if "Replacing " in line]
     numbers = re.search(r"Replacing (\d+) out of (\d+) node.* yielding (\d+) partitions", line)
     assert numbers is not None
     # The runtime counts the partitions that stay with its own kernels too.
     taken, total, partitions = (int(text) for text in numbers.groups())
-    assert report["delegation"]["partitions"] <= partitions
-    assert report["delegation"]["nodes_total"] == total
-    assert report["delegation"]["nodes_delegated"] == taken
+    assert delegation["partitions"] <= partitions
+    assert delegation["nodes_total"] == total
+    assert delegation["nodes_delegated"] == taken == len(delegation["nodes"])
+    assert delegation["delegates"] == ["XNNPACK"]
+    assert all(0 <= node < total for _, node in delegation["nodes"])
+    assert report["cold_start"]["first_invoke_ns"] == 0
 
 
 @pytest.mark.parametrize("name", sorted(NODES))
@@ -627,3 +618,312 @@ def test_bench_on_the_real_runtime(board_runner: Runner, tmp_path: Path) -> None
         *("--count", "20", "--warmup", "1", "--warmup-ms", "0"),
     )
     assert report["samples"] == 20
+
+
+# ---- every kind of model, on the real runtime ---------------------------------------------------
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Callable[[bytes], Path]:
+    """A file for a model of `edge.tiny`."""
+
+    def write(model: bytes) -> Path:
+        path = tmp_path / "made.tflite"
+        path.write_bytes(model)
+        return path
+
+    return write
+
+
+Made = Callable[[bytes], Path]
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def compute(
+    runner: Runner, model: Path, inputs: Arrays, *arguments: str | Path
+) -> tuple[Arrays, dict[str, Any]]:
+    """Outputs and report of `infer`."""
+    given, got = model.with_suffix(".in.npz"), model.with_suffix(".out.npz")
+    reference.save(given, inputs)
+    report = runner.report(
+        *("infer", *runner.model(model), "--input", given, "--output", got, *arguments)
+    )
+    with np.load(got) as outputs:
+        return dict(outputs), report
+
+
+@pytest.mark.parametrize("flags", [[], ["--no-xnnpack"]])
+@pytest.mark.parametrize("dtype", [each for each in tiny.DTYPES if each != "string"])
+def test_every_dtype_passes_through(
+    board_runner: Runner, made: Made, dtype: str, flags: list[str]
+) -> None:
+    x: npt.NDArray[Any] = np.array([[0, 1, 5, 7]], dtype)
+    expected = ~x if dtype == "bool" else x + np.array(3, dtype)
+    outputs, report = compute(board_runner, made(tiny.elementwise(dtype)), {"x": x}, *flags)
+    np.testing.assert_array_equal(outputs["y"], expected)
+    assert outputs["y"].dtype == dtype
+    assert [report[side][0]["dtype"] for side in ("inputs", "outputs")] == [dtype, dtype]
+
+
+def test_strings_are_refused_by_name(board_runner: Runner, made: Made) -> None:
+    model = board_runner.model(made(tiny.elementwise("string")))
+    board_runner.fails(7, "input 'x' is made of strings", "infer", *model)
+
+
+def test_missing_operators_are_named(board_runner: Runner, made: Made) -> None:
+    model = board_runner.model(made(tiny.custom_op("NobodyHasThis")))
+    board_runner.fails(6, "lacks the operator NobodyHasThis", "infer", *model)
+
+
+def test_scalars(board_runner: Runner, made: Made) -> None:
+    outputs, _ = compute(board_runner, made(tiny.scalar()), {"x": np.array(4, np.float32)})
+    assert outputs["y"].shape == ()
+    assert outputs["y"] == 7
+
+
+def test_several_inputs_and_outputs(board_runner: Runner, made: Made) -> None:
+    pixels = np.array([[[1, 2, 3], [6, 5, 4]]], np.uint8)
+    offset = np.array([0.5, 0.25, 0], np.float32)
+    outputs, _ = compute(board_runner, made(tiny.several()), {"pixels": pixels, "offset": offset})
+    np.testing.assert_array_equal(outputs["shifted"], pixels + offset)
+    np.testing.assert_array_equal(outputs["total"], [22.5])
+    np.testing.assert_array_equal(outputs["brightest"], [[2, 0]])
+    assert outputs["brightest"].dtype == np.int64
+
+
+def test_signatures(board_runner: Runner, made: Made) -> None:
+    model = made(tiny.two_signatures())
+    a, b = np.array([[5, 6]], np.float32), np.array([[1, 2]], np.float32)
+    outputs, report = compute(board_runner, model, {"a": a, "b": b}, "--signature", "add")
+    np.testing.assert_array_equal(outputs["sum"], a + b)
+    np.testing.assert_array_equal(outputs["difference"], a - b)
+    assert sorted(outputs) == ["difference", "sum"]
+    assert report["signature"] == "add"
+
+    x = np.array([[1, 2, 3, 4]], np.float32)
+    outputs, _ = compute(board_runner, model, {"x": x}, "--signature", "double")
+    np.testing.assert_array_equal(outputs["doubled"], 2 * x)
+    outputs, report = compute(board_runner, model, {"double_x:0": x})
+    np.testing.assert_array_equal(outputs["double_y:0"], 2 * x)
+    assert report["signature"] is None
+    board_runner.fails(
+        7,
+        "no signature 'nosuch'; the model's are 'double', 'add'",
+        *("infer", *board_runner.model(model), "--signature", "nosuch"),
+    )
+
+
+@pytest.mark.parametrize("flags", [[], ["--no-xnnpack"], ["--signature", "serving_default"]])
+@pytest.mark.parametrize(
+    ("shape", "asked"),
+    [
+        ((1, 1, 3), []),
+        ((4, 1, 3), ["--batch", "4"]),
+        ((2, 5, 3), ["--shape", "x=2x5x3"]),
+        ((2, 5, 3), ["--shape", "x=2x5x3", "--batch", "2"]),
+    ],
+)
+def test_dynamic_shapes(
+    board_runner: Runner,
+    made: Made,
+    shape: tuple[int, ...],
+    asked: list[str],
+    flags: list[str],
+) -> None:
+    x = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    if asked[-2:-1] == ["--batch"] and len(asked) == 4:
+        # With a shape for its only input, no input is left to be batched.
+        board_runner.fails(
+            7, "no input left", "infer", *board_runner.model(made(tiny.dynamic())), *asked, *flags
+        )
+        return
+    outputs, report = compute(board_runner, made(tiny.dynamic()), {"x": x}, *asked, *flags)
+    np.testing.assert_array_equal(outputs["y"], x * [2, 3, 4])
+    assert report["outputs"][0]["shape"] == list(shape)
+    assert report["delegation"]["nodes_delegated"] == (0 if "--no-xnnpack" in flags else 1)
+    open_axes = [each for each in report["warnings"] if "open, [-1, -1, 3]" in each]
+    assert len(open_axes) == (0 if "--shape" in asked else 1)
+
+
+def test_shapes_that_do_not_fit(board_runner: Runner, made: Made) -> None:
+    model = ["infer", *board_runner.model(made(tiny.dynamic())), "--shape"]
+    board_runner.fails(7, "no input 'z' to give a shape; the model's inputs are 'x'", *model, "z=1")
+    for flags in ([], ["--no-xnnpack"], ["--signature", "serving_default"]):
+        board_runner.fails(7, "'x' has 3 axes, [1, 1, 3]", *model, "x=1x3", *flags)
+        board_runner.fails(7, "can't take the shape [1, 2, 4]", *model, "x=1x2x4", *flags)
+        board_runner.fails(
+            7, "more than this board's memory", *model, "x=9999999x9999999x3", *flags
+        )
+
+
+def test_an_output_whose_shape_only_invoke_knows(board_runner: Runner, made: Made) -> None:
+    dims, value = np.array([2, 3], np.int32), np.array(1.5, np.float32)
+    inputs = {"dims": dims, "value": value}
+    outputs, report = compute(board_runner, made(tiny.dynamic_output()), inputs)
+    np.testing.assert_array_equal(outputs["filled"], np.full((2, 3), 1.5, np.float32))
+    assert report["outputs"][0]["shape"] == [2, 3]
+
+
+@pytest.mark.parametrize("flags", [[], ["--no-xnnpack"], ["--signature", "serving_default"]])
+def test_variables_live_from_run_to_run(board_runner: Runner, made: Made, flags: list[str]) -> None:
+    for _ in range(2):  # each process starts afresh
+        steps = {"step": np.array([1, 2, 3], np.float32)}
+        outputs, _ = compute(board_runner, made(tiny.counter()), steps, "--each", *flags)
+        np.testing.assert_array_equal(outputs["count"], [1, 3, 6])
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16"])
+@pytest.mark.parametrize("real", [np.float32, np.float64])
+def test_dequantize(board_runner: Runner, made: Made, dtype: str, real: type[Any]) -> None:
+    x = np.array([[-1e9, 0.25, 0.75, 3.1]], real)
+    outputs, report = compute(board_runner, made(tiny.elementwise(dtype)), {"x": x}, "--dequantize")
+    zero = tiny.ZERO_POINTS[dtype]
+    limits = np.iinfo(dtype)
+    steps = np.clip(np.rint(x.astype(np.float64) / tiny.SCALE) + zero, limits.min, limits.max)
+    grown = np.clip(steps + 3, limits.min, limits.max)
+    np.testing.assert_array_equal(outputs["y"], (grown - zero) * tiny.SCALE)
+    assert outputs["y"].dtype == np.float32
+    assert report["inputs"][0]["dtype"] == dtype
+    x[0, 1] = np.nan
+    reference.save(path := made(b"").with_suffix(".npz"), {"x": x})
+    model = board_runner.model(made(tiny.elementwise(dtype)))
+    board_runner.fails(
+        *(7, "element 1 of its array is not a number"),
+        *("infer", *model, "--input", path, "--dequantize"),
+    )
+    board_runner.fails(7, "--dequantize takes real numbers", "infer", *model, "--input", path)
+
+
+def test_dequantize_leaves_others_alone(board_runner: Runner, made: Made) -> None:
+    x = np.array([[1, 2, 3, 4]], np.float32)
+    outputs, _ = compute(board_runner, made(tiny.elementwise("float32")), {"x": x}, "--dequantize")
+    np.testing.assert_array_equal(outputs["y"], x + 3)
+
+
+# ---- external delegates -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def delegate(board_tree: Path) -> str:
+    return f"external:{board_tree / 'libexample_delegate.so'}"
+
+
+@pytest.mark.parametrize("flags", [[], ["--no-xnnpack"]])
+def test_external_delegate_computes(
+    board_runner: Runner, made: Made, delegate: str, flags: list[str]
+) -> None:
+    x = np.array([[1, 2, 3, 4]], np.float32)
+    model = made(tiny.delegable())
+    for options, expected in (("", x + 3), ("?scale=2", 8 * x + 14)):
+        asked = ["--delegate", delegate + options, *flags]
+        outputs, report = compute(board_runner, model, {"x": x}, *asked)
+        np.testing.assert_array_equal(outputs["y3"], expected)
+        assert report["delegation"] == {
+            **{"applied": True, "nodes_total": 3, "nodes_delegated": 3, "partitions": 1}
+        }
+    report = board_runner.report("inspect", *board_runner.model(model), *asked)
+    [line] = [line for line in report["runtime_log"] if "Replacing 3 out of 3" in line]
+    assert "ExampleDelegate" in line
+    assert report["delegation"]["nodes"] == [[0, 0], [0, 1], [0, 2]]
+    path = delegate.removeprefix("external:")
+    assert report["delegation"]["delegates"] == [path, *([] if flags else ["XNNPACK"])]
+
+
+def test_external_delegate_beside_xnnpack(board_runner: Runner, made: Made, delegate: str) -> None:
+    x = np.array([[1, 2, 3, 4]], np.float16)
+    model = made(tiny.elementwise("float16"))
+    # The conversions around the addition stay with the runtime.
+    outputs, report = compute(board_runner, model, {"x": x}, f"--delegate={delegate}?scale=2")
+    np.testing.assert_array_equal(outputs["y"], 2 * (x + 3))
+    assert report["delegation"]["nodes_delegated"] == 1
+
+
+def test_external_delegate_sees_the_shapes_asked_for(
+    board_runner: Runner, made: Made, delegate: str
+) -> None:
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    flags = ["--delegate", delegate, "--batch", "3"]
+    outputs, report = compute(board_runner, made(tiny.delegable()), {"x": x}, *flags)
+    np.testing.assert_array_equal(outputs["y3"], x + 3)
+    assert report["delegation"]["nodes_delegated"] == 3
+
+
+def test_external_delegates_that_fail(
+    board_runner: Runner, made: Made, delegate: str, host_tree: Path
+) -> None:
+    command = ["infer", *board_runner.model(made(tiny.delegable())), "--delegate"]
+    board_runner.fails(
+        14, "creates no delegate: told to refuse", *command, f"{delegate}?refuse=create"
+    )
+    board_runner.fails(14, "refuses the model: it failed", *command, f"{delegate}?refuse=prepare")
+    board_runner.fails(14, "its options are scale=", *command, f"{delegate}?colour=red")
+    board_runner.fails(3, "can't open", *command, "external:/nowhere.so")
+    library = f"external:{board_runner.library}"
+    board_runner.fails(8, "lacks tflite_plugin_create_delegate", *command, library)
+    foreign = f"external:{host_tree / 'libexample_delegate.so'}"
+    board_runner.fails(8, "is for x86-64, this runner is for aarch64", *command, foreign)
+    command[2:] = board_runner.model(made(tiny.dynamic_output()))[1:]
+    board_runner.fails(14, "tensors of dynamic size", *command, "--delegate", delegate)
+
+    result = board_runner.call(
+        *("infer", *board_runner.model(made(tiny.delegable()))),
+        *("--delegate", f"{delegate}?crash=invoke"),
+    )
+    assert result.returncode == -signal.SIGABRT
+    assert "the runtime crashed by SIGABRT while invoking the model" in result.stderr
+
+
+PYTHON_DELEGATE = """
+import sys
+import numpy as np
+import tflite_runtime.interpreter as tflite
+delegate = tflite.load_delegate(sys.argv[1], {"scale": "2"})
+interpreter = tflite.Interpreter(sys.argv[2], experimental_delegates=[delegate])
+interpreter.allocate_tensors()
+interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.ones((1, 4), np.float32))
+interpreter.invoke()
+print(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]).tolist())
+"""
+
+
+def test_the_example_delegate_works_in_python_too(host_tree: Path, made: Made) -> None:
+    pytest.importorskip("tflite_runtime")
+    result = subprocess.run(
+        [
+            *(sys.executable, "-c", PYTHON_DELEGATE),
+            *(host_tree / "libexample_delegate.so", made(tiny.delegable())),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == str([[22.0] * 4])
+
+
+# ---- libraries that a board lacks ---------------------------------------------------------------
+
+
+def test_libraries_beside_the_runtime_are_opened_first(
+    board_runner: Runner, tmp_path: Path
+) -> None:
+    root = Path(board_runner.argv[board_runner.argv.index("-L") + 1])
+    bare = tmp_path / "root"
+    needed = {"ld-linux-aarch64.so.1", "libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0"}
+    brought = {"libgcc_s.so.1", "libstdc++.so.6"}
+    found = {path.name: path.resolve() for path in root.rglob("*.so.*")}
+    (bare / "lib").mkdir(parents=True)
+    for name in needed | {"librt.so.1"}:
+        shutil.copy(found[name], bare / "lib" / name)
+    board_runner.argv[board_runner.argv.index("-L") + 1] = str(bare)
+
+    (tmp_path / "lib").mkdir()
+    library = tmp_path / "lib/libtflite.so"
+    shutil.copy(board_runner.library, library)
+    model = board_runner.model(MODEL, library=library)
+    board_runner.fails(8, "libstdc++.so.6: cannot open shared object file", "infer", *model)
+    for name in brought:
+        shutil.copy(found[name], library.parent / name)
+    assert board_runner.report("infer", *model)["runs"] == 1
+    (library.parent / "libstdc++.so.6").write_bytes(found["libstdc++.so.6"].read_bytes()[:5000])
+    board_runner.fails(8, "libstdc++.so.6 is cut", "infer", *model)
