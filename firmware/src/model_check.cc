@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <vector>
+
 #include "file.h"
 
 namespace edge {
@@ -187,7 +189,7 @@ class ModelWalk {
   Status check_buffers(const Table &model) {
     Vector buffers;
     EDGE_TRY(vector(model, 4, 4, "the list of buffers", &buffers));
-    buffers_ = buffers.count;
+    buffers_.reserve(buffers.count);
     for (uint64_t i = 0; i < buffers.count; ++i) {
       char what[48];
       snprintf(what, sizeof what, "buffer %llu", static_cast<unsigned long long>(i));
@@ -201,6 +203,7 @@ class ModelWalk {
       EDGE_TRY(scalar(buffer, 1, &offset));
       EDGE_TRY(scalar(buffer, 2, &bytes));
       if (offset > 1 && !holds(offset, bytes)) return damaged(what);
+      buffers_.push_back(offset > 1 ? bytes : data.count);
     }
     return Status();
   }
@@ -221,10 +224,10 @@ class ModelWalk {
     Vector subgraphs;
     EDGE_TRY(vector(model, 2, 4, "the list of subgraphs", &subgraphs));
     if (subgraphs.count == 0) return wrong("it has no subgraph");
-    subgraphs_ = subgraphs.count;
     for (uint64_t i = 0; i < subgraphs.count; ++i) {
       Table subgraph;
       EDGE_TRY(element_table(subgraphs, i, "a subgraph", &subgraph));
+      subgraphs_.push_back(subgraph);
       EDGE_TRY(check_subgraph(subgraph));
     }
     return Status();
@@ -254,10 +257,10 @@ class ModelWalk {
     uint32_t buffer = 0;
     EDGE_TRY(vector(tensor, 0, 4, "a tensor's shape", &shape));
     EDGE_TRY(scalar(tensor, 2, &buffer));
-    if (buffer != 0 && buffer >= buffers_) {
-      return wrong("a tensor refers to buffer %u of %llu", buffer,
-                   static_cast<unsigned long long>(buffers_));
+    if (buffer != 0 && buffer >= buffers_.size()) {
+      return wrong("a tensor refers to buffer %u of %zu", buffer, buffers_.size());
     }
+    EDGE_TRY(check_size(tensor, shape, buffer));
     EDGE_TRY(string(tensor, 3, "a tensor's name"));
     EDGE_TRY(vector(tensor, 7, 4, "a tensor's shape signature", &shape));
 
@@ -275,6 +278,34 @@ class ModelWalk {
     EDGE_TRY(child(tensor, 6, &at));
     if (at != 0) EDGE_TRY(check_sparsity(at));
     return Status();
+  }
+
+  // A tensor whose elements have a size is one that memory can hold; a constant one has all its
+  // bytes. An axis of -1 is open.
+  Status check_size(const Table &tensor, const Vector &shape, uint32_t buffer) {
+    // By TensorType: float32, float16, int32, uint8, int64, string, bool, int16, complex64, int8,
+    // float64, complex128, uint64, resource, variant, uint32, uint16. Later ones are packed.
+    constexpr uint8_t element_bytes[] = {4, 2, 4, 1, 8, 0, 1, 2, 8, 1, 8, 16, 8, 0, 0, 4, 2};
+    uint8_t type = 0;
+    uint64_t sparsity;
+    EDGE_TRY(scalar(tensor, 1, &type));
+    EDGE_TRY(child(tensor, 6, &sparsity));
+    EDGE_TRY(spend(shape.count));
+    uint64_t bytes = type < sizeof element_bytes ? element_bytes[type] : 0;
+    for (uint64_t i = 0; i < shape.count; ++i) {
+      const int32_t axis = load<int32_t>(shape.at + 4 * i);
+      if (axis < -1) return wrong("a tensor has an axis of %d", axis);
+      if (axis > 0 && bytes > INT64_MAX / static_cast<uint64_t>(axis)) {
+        return wrong("a tensor has a shape that no memory holds");
+      }
+      bytes *= axis < 0 ? 1 : static_cast<uint64_t>(axis);
+    }
+    if (buffer == 0 || buffers_[buffer] == 0 || sparsity != 0 || bytes <= buffers_[buffer]) {
+      return Status();
+    }
+    return wrong("a tensor of %llu bytes has only the %llu of buffer %u",
+                 static_cast<unsigned long long>(bytes),
+                 static_cast<unsigned long long>(buffers_[buffer]), buffer);
   }
 
   Status check_sparsity(uint64_t at) {
@@ -348,9 +379,8 @@ class ModelWalk {
       EDGE_TRY(element_table(entries, i, "a metadata entry", &entry));
       EDGE_TRY(string(entry, 0, "a metadata entry's name"));
       EDGE_TRY(scalar(entry, 1, &buffer));
-      if (buffer != 0 && buffer >= buffers_) {
-        return wrong("a metadata entry refers to buffer %u of %llu", buffer,
-                     static_cast<unsigned long long>(buffers_));
+      if (buffer != 0 && buffer >= buffers_.size()) {
+        return wrong("a metadata entry refers to buffer %u of %zu", buffer, buffers_.size());
       }
     }
     return string(model, 3, "the description");
@@ -365,18 +395,34 @@ class ModelWalk {
       EDGE_TRY(element_table(signatures, i, "a signature", &signature));
       EDGE_TRY(string(signature, 2, "a signature's key"));
       EDGE_TRY(scalar(signature, 4, &subgraph));
-      if (subgraph >= subgraphs_) {
-        return wrong("a signature refers to subgraph %u of %llu", subgraph,
-                     static_cast<unsigned long long>(subgraphs_));
+      if (subgraph >= subgraphs_.size()) {
+        return wrong("a signature refers to subgraph %u of %zu", subgraph, subgraphs_.size());
       }
-      for (const unsigned number : {0u, 1u}) {
-        Vector names;
-        EDGE_TRY(vector(signature, number, 4, "a signature's tensors", &names));
-        for (uint64_t each = 0; each < names.count; ++each) {
-          Table name;
-          EDGE_TRY(element_table(names, each, "a signature's tensor", &name));
-          EDGE_TRY(string(name, 0, "the name of a signature's tensor"));
-        }
+      EDGE_TRY(check_names(signature, 0, subgraphs_[subgraph], 1, "input"));
+      EDGE_TRY(check_names(signature, 1, subgraphs_[subgraph], 2, "output"));
+    }
+    return Status();
+  }
+
+  // A signature gives names to inputs and outputs of its subgraph, and to no other tensors: those
+  // have no memory of their own when the model has run.
+  Status check_names(const Table &signature, unsigned number, const Table &subgraph,
+                     unsigned subgraph_number, const char *side) {
+    Vector names, tensors;
+    EDGE_TRY(vector(signature, number, 4, "a signature's tensors", &names));
+    EDGE_TRY(vector(subgraph, subgraph_number, 4, "a subgraph's tensors", &tensors));
+    for (uint64_t i = 0; i < names.count; ++i) {
+      Table name;
+      uint32_t index = 0;
+      EDGE_TRY(element_table(names, i, "a signature's tensor", &name));
+      EDGE_TRY(string(name, 0, "the name of a signature's tensor"));
+      EDGE_TRY(scalar(name, 1, &index));
+      EDGE_TRY(spend(tensors.count));
+      uint64_t at = 0;
+      while (at < tensors.count && load<uint32_t>(tensors.at + 4 * at) != index) ++at;
+      if (at == tensors.count) {
+        return wrong("a signature's %s is tensor %u, which is no %s of its subgraph", side, index,
+                     side);
       }
     }
     return Status();
@@ -386,9 +432,9 @@ class ModelWalk {
   const uint8_t *bytes_;
   uint64_t size_;
   uint64_t budget_;
-  uint64_t buffers_ = 0;
+  std::vector<uint64_t> buffers_;  // the size of each
   uint64_t operator_codes_ = 0;
-  uint64_t subgraphs_ = 0;
+  std::vector<Table> subgraphs_;
 };
 
 }  // namespace

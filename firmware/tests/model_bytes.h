@@ -103,7 +103,7 @@ inline std::string small_model() {
   const auto buffers = flat.tables(model[4], 2);
   flat.table(buffers[0], {});
   const auto buffer = flat.table(buffers[1], {{0, 0}});
-  flat.ints(buffer[0], {1, 2, 3, 4});
+  flat.string(buffer[0], "sixteen bytes...");
   const auto metadata = flat.tables(model[5], 1);
   const auto entry = flat.table(metadata[0], {{0, 0}, {1, 1}});
   flat.string(entry[0], "min_runtime_version");

@@ -68,6 +68,36 @@ TEST(model_check, indices_out_of_range_are_seen) {
   CHECK_FAILS(check_bytes(model), EDGE_BAD_MODEL, "operator's inputs refer to tensor 2 of 2");
 }
 
+TEST(model_check, sizes_that_cannot_be_are_seen) {
+  const std::string model = test::small_model();
+  // A tensor's shape: two axes, 1 and 4; it is of float32, and its buffer has 16 bytes.
+  const size_t shape = model.find(std::string("\2\0\0\0\1\0\0\0\4\0\0\0", 12));
+  CHECK(shape != std::string::npos);
+  const auto with_axes = [&](int32_t first, int32_t second) {
+    std::string changed = model;
+    memcpy(&changed[shape + 4], &first, 4);
+    memcpy(&changed[shape + 8], &second, 4);
+    return changed;
+  };
+  CHECK(check_bytes(with_axes(-1, 4)).ok());
+  CHECK(check_bytes(with_axes(0, 0x7fffffff)).ok());
+  CHECK_FAILS(check_bytes(with_axes(-2, 4)), EDGE_BAD_MODEL, "an axis of -2");
+  CHECK_FAILS(check_bytes(with_axes(1, 5)), EDGE_BAD_MODEL,
+              "a tensor of 20 bytes has only the 16 of buffer 1");
+  CHECK_FAILS(check_bytes(with_axes(0x7fffffff, 0x7fffffff)), EDGE_BAD_MODEL,
+              "a shape that no memory holds");
+}
+
+TEST(model_check, signatures_name_inputs_and_outputs) {
+  std::string model = test::small_model();
+  // The subgraph's inputs: tensor 0, which the signature names; then its outputs, tensor 1.
+  const size_t inputs = model.find(std::string("\1\0\0\0\0\0\0\0\1\0\0\0\1\0\0\0", 16));
+  CHECK(inputs != std::string::npos);
+  model[inputs + 4] = 1;
+  CHECK_FAILS(check_bytes(model), EDGE_BAD_MODEL,
+              "a signature's input is tensor 0, which is no input of its subgraph");
+}
+
 TEST(model_check, shared_tables_end) {
   // A list of many entries that all lead to one subgraph with a long list of its own.
   test::FlatBytes flat;
