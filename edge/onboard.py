@@ -363,6 +363,10 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_bytes().split()[1]) * resource.getpagesize()
 
 
+def memory_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * resource.getpagesize()
+
+
 def peak_resident_bytes() -> int:
     for line in Path("/proc/self/status").read_bytes().splitlines():
         if line.startswith(b"VmHWM:"):
@@ -463,6 +467,10 @@ class Tensor(NamedTuple):
     zero_point: int
 
     @property
+    def quantized(self) -> bool:
+        return self.scale > 0 and self.dtype_name in ("int8", "uint8", "int16", "int32")
+
+    @property
     def dtype_name(self) -> str:
         return str(np.dtype(self.dtype).name)
 
@@ -509,6 +517,7 @@ class Model:
         self.threads = flags.number("--threads")
         self.chatter = Chatter()
         self.warnings: list[str] = []
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self.elapsed_ns = dict.fromkeys(COLD_STEPS, 0)
         self.rss_bytes = dict.fromkeys(COLD_STEPS, 0)
         self._edge = edge
@@ -529,9 +538,15 @@ class Model:
             if verbose:
                 self._be_verbose()
             self._create()
-            self._choose_tensors()
-            self._resize(flags.shapes(), flags.number("--batch"))
-            self._allocate()
+            shapes, batch = flags.shapes(), flags.number("--batch")
+            if self._has_own_subgraph():
+                # While there is a runner, the interpreter allocates nothing; it resizes by itself.
+                self._allocate()
+                self._runner = self._signature_runner()
+                self._resize(shapes, batch)
+            else:
+                self._resize(shapes, batch)
+                self._allocate()
         self.inputs = self._read_inputs()
         self._check_dtypes()
         self._warn_of_open_axes()
@@ -613,11 +628,11 @@ class Model:
                 RUNTIME, f"{path} creates no delegate: {said}; check its options and its device"
             ) from None
 
-    def _choose_tensors(self) -> None:
-        """Ordinary tensors of the first subgraph, or a signature's runner for another one."""
+    def _has_own_subgraph(self) -> bool:
+        """Whether the signature is of another subgraph than the first."""
         key = self.signature
         if key is None:
-            return
+            return False
         signatures = self.interpreter.get_signature_list()
         if key not in signatures:
             known = ", ".join(f"'{name}'" for name in signatures)
@@ -626,13 +641,14 @@ class Model:
                 f"there is no signature '{key}'; "
                 + (f"the model's are {known}" if known else "the model has none"),
             )
-        if self.interpreter._interpreter.GetSubgraphIndexFromSignature(key) != 0:
-            try:
-                self._runner = self.interpreter.get_signature_runner(key)
-            except (ValueError, RuntimeError) as error:
-                raise self.explained(
-                    RUNTIME, f"the runtime can't run the signature '{key}'", error
-                ) from None
+        return bool(self.interpreter._interpreter.GetSubgraphIndexFromSignature(key) != 0)
+
+    def _signature_runner(self) -> Any:
+        try:
+            return self.interpreter.get_signature_runner(self.signature)
+        except (ValueError, RuntimeError) as error:
+            what = f"the runtime can't run the signature '{self.signature}'"
+            raise self.explained(RUNTIME, what, error) from None
 
     @property
     def by_runner(self) -> bool:
@@ -687,6 +703,12 @@ class Model:
                     f"input '{tensor.name}' has {len(tensor.shape)} axes, {list(tensor.shape)}: "
                     f"it can't have the shape {list(shape)}",
                 )
+            if math.prod(shape) * np.dtype(tensor.dtype).itemsize > memory_bytes():
+                raise Failure(
+                    BAD_INPUT,
+                    f"input '{tensor.name}' of the shape {list(shape)} is more than this board's "
+                    "memory",
+                )
             if self._runner is None:
                 try:
                     self.interpreter.resize_tensor_input(tensor.number, shape)
@@ -700,7 +722,7 @@ class Model:
             try:
                 self.interpreter.allocate_tensors()
             except (ValueError, RuntimeError) as error:
-                if self._shapes and self._runner is None:
+                if self._shapes:
                     text = " and ".join(
                         f"{list(s)} of input '{n}'" for n, s in self._shapes.items()
                     )
@@ -957,10 +979,9 @@ def match_inputs(
         array = by_name[tensor.name]
         if array.dtype.byteorder == ">":
             raise Failure(BAD_FILE, f"the array for '{tensor.name}' is big-endian: save it as '<'")
-        real = dequantize and tensor.scale != 0 and array.dtype.kind == "f"
-        array = quantized(array, tensor) if real else array
+        real = dequantize and tensor.quantized
+        fits = array.dtype in (np.float32, np.float64) if real else array.dtype == tensor.dtype
         expected = list(tensor.shape)
-        fits = array.dtype == tensor.dtype
         if not each:
             fits = fits and list(array.shape) == expected
         else:
@@ -973,12 +994,16 @@ def match_inputs(
             if each and expected:
                 first = "n" if expected[0] == 1 else f"n*{expected[0]}"
                 shape = "[" + ", ".join([first, *map(str, expected[1:])]) + "]"
-            got = by_name[tensor.name]
+            hint = ""
+            if not real and tensor.quantized and array.dtype.kind == "f":
+                hint = "; --dequantize takes real numbers"
             raise Failure(
                 BAD_INPUT,
-                f"input '{tensor.name}' expects {tensor.dtype_name} {shape}, "
-                f"got {got.dtype.name} {list(got.shape)}",
+                f"input '{tensor.name}' expects "
+                f"{'float32 or float64' if real else tensor.dtype_name} {shape}, "
+                f"got {array.dtype.name} {list(array.shape)}{hint}",
             )
+        array = quantized(array, tensor) if real else array
         if len(set(counts)) > 1:
             raise Failure(
                 BAD_INPUT,
@@ -996,13 +1021,16 @@ def quantized(array: Any, tensor: Tensor) -> Any:
     """Real numbers in the tensor's own units: rounded half to even, and clamped."""
     info = np.iinfo(tensor.dtype)
     if np.isnan(array).any():
-        raise Failure(BAD_INPUT, f"input '{tensor.name}' holds NaN, which no integer stands for")
+        raise Failure(
+            BAD_INPUT,
+            f"input '{tensor.name}' is quantized, and an element of its array is not a number",
+        )
     steps = np.rint(array.astype(np.float64) / tensor.scale) + tensor.zero_point
     return np.clip(steps, info.min, info.max).astype(tensor.dtype)
 
 
 def dequantized(array: Any, tensor: Tensor) -> Any:
-    if tensor.scale == 0 or array.dtype.kind not in "iu":
+    if not tensor.quantized:
         return array
     steps = array.astype(np.int64) - tensor.zero_point
     return (steps * np.float64(tensor.scale)).astype(np.float32)
@@ -1249,7 +1277,7 @@ def infer(flags: Flags) -> dict[str, Any]:
                 raise Failure(
                     RUNTIME,
                     f"output '{name}' changed its shape between samples from "
-                    f"{list(before[0].shape)} to {list(array.shape)}",
+                    f"{list(before[0].shape)} to {list(array.shape)}: run them one by one",
                 )
             before.append(array)
     if path:

@@ -169,7 +169,13 @@ def test_signatures(either: Board, model: Path) -> None:
     got = either.infer(model, "--signature", "double", x=np.full((1, 4), 3, np.float32))
     np.testing.assert_array_equal(got["doubled"], np.full((1, 4), 6))
     assert either.report["signature"] == "double"
-    got = either.infer(model, "--signature", "add", a=np.float32([[5, 6]]), b=np.float32([[1, 2]]))
+    got = either.infer(
+        model,
+        "--signature",
+        "add",
+        a=np.array([[5, 6]], np.float32),
+        b=np.array([[1, 2]], np.float32),
+    )
     np.testing.assert_array_equal(got["sum"], [[6, 8]])
     np.testing.assert_array_equal(got["difference"], [[4, 4]])
     words = ("--model", model, "--signature", "nope")
@@ -213,7 +219,7 @@ def test_outputs_whose_shape_only_the_model_knows(here: Board, model: Path, engi
 
 @pytest.mark.parametrize("model", [tiny.counter()], indirect=True)
 def test_a_fresh_process_has_fresh_variables(either: Board, model: Path) -> None:
-    assert either.infer(model, step=np.float32([2]))["count"] == [2]
+    assert either.infer(model, step=np.array([2], np.float32))["count"] == [2]
 
 
 @pytest.mark.parametrize("model", [tiny.several()], indirect=True)
@@ -438,7 +444,7 @@ def _emulated(name: str, folder: Path, runtime_name: str) -> Board:
     sysroot = image.sysroot(described, print)
     tool = emulator.user_emulator(described.architecture, print)
     transport = EmulatedTransport(
-        (*tool.argv, "-L", str(sysroot), "-cpu", target.cpu), tool.env, PurePosixPath("/"), name
+        (*tool.argv, "-L", str(sysroot), "-cpu", target.cpu), tool.env, (PurePosixPath("/"),), name
     )
     library = build.runner(target, print).library
     return Board(transport, runtime_name, str(sysroot / "usr/bin/python3"), library, folder)
