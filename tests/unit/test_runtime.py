@@ -6,6 +6,8 @@ import pytest
 
 from edge import artifact, layout, runtime, toolchain
 from edge.errors import UsageError
+from edge.python import Python
+from edge.wheels import Wheel
 
 GOOD = """
 description = "a runtime"
@@ -90,6 +92,146 @@ def test_a_library_of_ones_own_must_have_the_api(
     monkeypatch.setattr(artifact, "elf_facts", lambda _: facts)
     with pytest.raises(UsageError, match="TfLiteInterpreterCreate"):
         runtime.own_library(text)
+
+
+def test_a_library_for_the_other_engine_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lib.so"
+    path.write_bytes(b"")
+    defined = frozenset({"LiteRtCreateCompiledModel"})
+    facts = artifact.ElfFacts("aarch64", 64, (), {}, defined, frozenset())
+    monkeypatch.setattr(artifact, "elf_facts", lambda _: facts)
+    assert runtime.own_library(path, "litert").place == runtime.PLACE
+    with pytest.raises(UsageError, match="--engine litert"):
+        runtime.own_library(path)
+    with pytest.raises(UsageError, match="leave --lib away"):
+        runtime.own_library(path, "python")
+
+
+# --- for Python -----------------------------------------------------------------------------------
+
+PYTHON = """
+description = "a package"
+engine = "python"
+module = "some.interpreter"
+requirement = "some==1.0"
+files = ["some/a.py", "some/*.so"]
+numpy = ["1.23.2", "2"]
+
+[features]
+armv7l = ["neon"]
+"""
+
+
+def packages(folder: Path) -> None:
+    """A runtime for Python 3.11, whose wheels are unpacked already; numpy not for armv7l."""
+    pairs = []
+    for arch in ("aarch64", "armv7l"):
+        for project in ("some", "numpy") if arch == "aarch64" else ("some",):
+            sha256 = f"{project}-{arch}"
+            pairs.append(runtime.Package(arch, Wheel(project, "1.0", "3.11", "any", sha256)))
+            files = layout.wheels_dir() / sha256 / "files"
+            for name in ("a.py", "b.so", "tests/t.py", "c.pyi", "core/include/d.h"):
+                path = files / project / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(name, encoding="utf-8")
+    (folder / "mine.toml").write_text(PYTHON, encoding="utf-8")
+    (folder / "mine.lock").write_text(runtime.lock_text("mine", pairs), encoding="utf-8")
+
+
+def board_python(
+    version: str = "3.11", arch: str = "aarch64", numpy: str | None = "1.24"
+) -> Python:
+    return Python("python3", version, arch, "cp" + version.replace(".", ""), numpy)
+
+
+def places(python: Python) -> list[str]:
+    return [a.place for a in runtime.fetch_packages(runtime.load("mine"), python, print)]
+
+
+def test_only_what_importing_needs_goes_to_the_board(folder: Path) -> None:
+    packages(folder)
+    assert places(board_python()) == ["python/some/a.py", "python/some/b.so"]
+    assert runtime.load("mine").features["armv7l"] == ("neon",)
+    assert "mine" in runtime.for_engine("python") and "mine" not in runtime.for_engine("native")
+
+
+@pytest.mark.parametrize(
+    ("own", "pushed"),
+    [(None, True), ("1.23.1", True), ("1.23.2", False), ("1.26.4", False), ("2.0.0rc1", True)],
+)
+def test_numpy_goes_along_where_the_boards_own_will_not_do(
+    folder: Path, own: str | None, pushed: bool
+) -> None:
+    packages(folder)
+    found = [place for place in places(board_python(numpy=own)) if "numpy" in place]
+    assert found == (["python/numpy/a.py", "python/numpy/b.so"] if pushed else [])
+
+
+@pytest.mark.parametrize(
+    ("python", "words"),
+    [
+        (board_python("3.13"), ["has wheels for Python 3.11 on aarch64", "has Python 3.13"]),
+        (board_python("3.13"), ["use --runtime ai-edge-litert-2.1.0 --engine python"]),
+        (board_python(arch="riscv64"), ["for aarch64, armv7l;", "--engine tflite"]),
+        (board_python(arch="armv7l", numpy=None), ["no wheel of numpy for armv7l", "apt install"]),
+        (board_python(arch="armv7l", numpy="2.1"), ["its own is 2.1"]),
+    ],
+)
+def test_a_python_that_no_wheel_is_for(folder: Path, python: Python, words: list[str]) -> None:
+    packages(folder)
+    with pytest.raises(UsageError) as error:
+        places(python)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_a_runtime_without_its_lock_file_says_how_to_write_it(folder: Path) -> None:
+    (folder / "mine.toml").write_text(PYTHON, encoding="utf-8")
+    with pytest.raises(UsageError, match=r"python -m edge\.runtime lock mine"):
+        places(board_python())
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (PYTHON.replace("module", "modul"), "unknown key 'modul'"),
+        (PYTHON.replace('["1.23.2", "2"]', '["1.23.2"]'), "numpy must hold"),
+        (PYTHON.replace('["1.23.2", "2"]', '"1"'), "'numpy' must be a list"),
+        (PYTHON.replace('["neon"]', '"neon"'), "features.armv7l must be a list"),
+    ],
+)
+def test_a_wrong_file_for_python(folder: Path, text: str, words: str) -> None:
+    (folder / "mine.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=words):
+        runtime.load("mine")
+
+
+def test_engines_have_their_runtimes_in_an_order() -> None:
+    assert runtime.for_engine("tflite")[0] == "litert-2.1.0"
+    assert runtime.for_engine("litert")[0] == "litert-2.3.0"
+    assert runtime.for_engine("python") == ("tflite-runtime-2.14.0", "ai-edge-litert-2.1.0")
+    assert runtime.for_engine("native") == ("tflite-runtime-2.14.0",)
+    with pytest.raises(UsageError, match="must be one of tflite, litert, python, native"):
+        runtime.for_engine("torch")
+
+
+def test_a_library_is_no_package_and_a_package_no_library(folder: Path) -> None:
+    with pytest.raises(UsageError, match="--engine python"):
+        runtime.fetch(runtime.load("tflite-runtime-2.14.0"), "aarch64", print)
+    with pytest.raises(UsageError, match="--engine tflite"):
+        runtime.fetch_packages(runtime.load("litert-2.1.0"), board_python(), print)
+
+
+def test_every_shipped_wheel_is_pinned_once() -> None:
+    for name in runtime.for_engine("python"):
+        loaded = runtime.load(name)
+        hashes = [p.wheel.sha256 for p in loaded.packages]
+        assert all(len(sha256) == 64 for sha256 in hashes)
+        assert len(set(hashes)) == len(hashes) > 10
+        versions = {p.wheel.version for p in loaded.packages if p.wheel.project != "numpy"}
+        assert versions == {loaded.requirement.partition("==")[2]}
+    assert runtime.load("tflite-runtime-2.14.0").features["armv7l"] == ("neon", "vfpv4")
 
 
 def test_one_file_adds_a_toolchain(folder: Path) -> None:
