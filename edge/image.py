@@ -34,6 +34,17 @@ USER = "edge"
 """The account that boards are logged into; ``root`` has the same key."""
 _USER_ID = 1000
 
+# Programs under QEMU's user mode see this machine's /proc otherwise, and LiteRT's detection of the
+# processor crashes on one that names no ARM core: a Cortex-A72 and a Cortex-A7, as Linux has them.
+_CPUINFO = {
+    "arm64": "processor\t: 0\nFeatures\t: fp asimd evtstrm crc32 cpuid\nCPU implementer\t: 0x41\n"
+    "CPU architecture: 8\nCPU variant\t: 0x0\nCPU part\t: 0xd08\nCPU revision\t: 3\n\n",
+    "armhf": "processor\t: 0\n"
+    "Features\t: half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 vfpd32\n"
+    "CPU implementer\t: 0x41\nCPU architecture: 7\nCPU variant\t: 0x0\nCPU part\t: 0xc07\n"
+    "CPU revision\t: 5\n\n",
+}
+
 _UNWANTED = [
     *("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/lintian"),
     *("usr/share/bug", "usr/lib/systemd", "usr/lib/udev"),
@@ -235,7 +246,8 @@ def build(image: Image, progress: Progress) -> BuiltImage:
 def sysroot(image: Image, progress: Progress) -> Path:
     """The image's C and C++ libraries, and its Python, in a folder, for ``qemu-aarch64 -L``."""
     wanted = [package for package in image.lock if package.name in image.sysroot_packages]
-    digest = hashlib.sha256(repr((wanted, image.links, _BYTECODE)).encode()).hexdigest()[:16]
+    content = repr((wanted, image.links, _BYTECODE, _CPUINFO))
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     directory = layout.images_cache_dir() / f"{image.name}-sysroot-{digest}"
     with layout.exclusive(layout.images_cache_dir(), progress):
         if not directory.is_dir():
@@ -246,6 +258,8 @@ def sysroot(image: Image, progress: Progress) -> Path:
                     debian.unpack(files[package.name], part, _wanted)
                 _link(part, image.links)
                 _compile_python(image, part, progress)
+                (part / "proc").mkdir(exist_ok=True)
+                (part / "proc/cpuinfo").write_text(_CPUINFO[image.architecture])
     return directory
 
 

@@ -88,7 +88,10 @@ def compute(model: Path, inputs: Arrays | None = None, options: Options = DEFAUL
             return _compute_with(package, version, model, inputs, question)
         except UsageError as error:
             refusals.append(str(error))
-    raise UsageError(f"{model} does not run on this machine: {'; '.join(refusals)}")
+    raise UsageError(
+        f"{model} does not run on this machine: {'; '.join(refusals)}; deploy with "
+        "--no-smoke if you trust it"
+    )
 
 
 def _compute_with(

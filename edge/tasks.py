@@ -625,7 +625,7 @@ def doctor(
             opened, made.files, found, size, made.runtime, report.progress
         )
         condition = facts.read_condition(opened.transport)
-        findings += preflight.spoilers(opened.facts, condition)
+        findings = tuple(dict.fromkeys(findings + preflight.spoilers(opened.facts, condition)))
         where = opened.transport.name
     if json:
         report.print_json(

@@ -15,8 +15,8 @@ class EmulatedTransport(Transport):
     """Like :class:`LocalTransport`, but a program below one of ``roots`` starts under the emulator.
 
     Below the device root and in the sysroot are programs for the board; everything else (``sh``,
-    ``mkdir``, ``cat``) is this machine's own. The first word alone decides: a board program named inside a shell's
-    script is not found out. A script below a root (``#!``) is run by this machine.
+    ``mkdir``, ``cat``) is this machine's own. The first word alone decides: a board program named
+    inside a shell's script is not found out. A script below a root (``#!``) is run by this machine.
 
     ``emulator_argv`` goes in front: ``qemu-aarch64 -L sysroot -cpu cortex-a72``.
     """
