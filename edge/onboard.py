@@ -613,15 +613,18 @@ class Model:
 
     def _load_delegate(self, path: str, options: dict[str, str]) -> Any:
         try:
-            return self._module.load_delegate(path, options)
+            library = ctypes.CDLL(path)  # first by us: the module's own failure leaves a traceback
+            library.tflite_plugin_create_delegate, library.tflite_plugin_destroy_delegate  # noqa: B018
         except (OSError, AttributeError) as error:
-            if not Path(path).exists():
+            if "/" in path and not Path(path).exists():
                 raise Failure(NO_FILE, f"there is no delegate {path}") from None
             raise Failure(
                 BAD_LIBRARY,
                 f"can't load the delegate {path}: {one_line(error)}: "
                 "it is not an external delegate of TFLite: give the plug-in's .so file",
             ) from None
+        try:
+            return self._module.load_delegate(path, options)
         except (ValueError, RuntimeError) as error:
             said = one_line(error).partition(path)[2].strip() or "it doesn't say why"
             raise Failure(

@@ -268,6 +268,8 @@ def test_files_that_are_missing_or_broken(here: Board, tmp_path: Path) -> None:
     text.write_text("no library", encoding="utf-8")
     words = ("--model", good, "--delegate", f"external:{text}?a=b")
     assert "external delegate" in here.fails("EDGE_BAD_LIBRARY", "infer", *words)
+    words = ("--model", good, "--delegate", f"external:{here.folder / 'lib/libedge.so'}")
+    assert "one interpreter at a time" in here.fails("EDGE_RUNTIME", "infer", *words)
     here.fails("EDGE_BAD_LIBRARY", "infer", "--model", good, "--lib", text)
     here.fails("EDGE_BAD_LIBRARY", "infer", "--model", good, "--module", "no_such_module")
 
