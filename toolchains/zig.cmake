@@ -26,8 +26,8 @@ if(NOT edge_zig)
 endif()
 
 # zig writes the cores' names with underscores.
-string(REGEX MATCH "^[^+]*" edge_core "${EDGE_MCPU}")
-string(REGEX REPLACE "^[^+]*" "" edge_features "${EDGE_MCPU}")
+string(REGEX REPLACE "[+].*" "" edge_core "${EDGE_MCPU}")
+string(REGEX MATCH "[+].*" edge_features "${EDGE_MCPU}")
 string(REPLACE "-" "_" edge_mcpu "${edge_core}")
 string(REGEX REPLACE "^generic$" "${EDGE_MCPU_GENERIC}" edge_mcpu "${edge_mcpu}")
 string(APPEND edge_mcpu "${edge_features}")
