@@ -250,7 +250,7 @@ def judge(exit_code: int | None, said: str) -> tuple[str, str]:
     if exit_code is None:
         return "hung", ""
     lines = said.splitlines() or [""]
-    if exit_code == SANITIZER_EXIT or "ERROR: AddressSanitizer" in said:
+    if "ERROR: AddressSanitizer" in said:
         modules = [found for found in FRAME.findall(said) if not NOT_TO_BLAME.search(found)]
         kind = re.search(r"AddressSanitizer: (\S+)", said)
         words = kind.group(1) if kind else lines[-1]
@@ -273,27 +273,31 @@ def judge(exit_code: int | None, said: str) -> tuple[str, str]:
 
 
 def run(arguments: argparse.Namespace, model: bytes) -> tuple[str, str]:
-    with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
-        file.write(model)
-        file.flush()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "m.tflite"
+        file.write_bytes(model)
         command = [*arguments.prefix.split(), arguments.runner, "infer", "--lib", arguments.lib]
-        command += ["--engine", arguments.engine, "--model", file.name, *arguments.flags.split()]
+        command += ["--engine", arguments.engine, "--model", str(file), *arguments.flags.split()]
+        # Its reports go to a file: standard error may be edge-run's to capture when it writes one.
         fatal = ":".join(f"handle_{each}=2" for each in ("segv", "abort", "sigbus", "sigfpe"))
         asan = f"{fatal}:handle_sigill=2:exitcode={SANITIZER_EXIT}:detect_leaks=0"
+        asan += f":allocator_may_return_null=1:symbolize=0:log_path={folder}/report"
         try:
             result = subprocess.run(
                 command,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "ASAN_OPTIONS": asan + ":allocator_may_return_null=1"},
+                env={**os.environ, "ASAN_OPTIONS": asan},
                 preexec_fn=None if arguments.prefix or arguments.sanitized else limit_memory,
                 timeout=arguments.timeout,
                 check=False,
             )
         except subprocess.TimeoutExpired:
             return judge(None, "")
-    return judge(result.returncode, result.stderr.decode(errors="replace"))
+        said = result.stderr.decode(errors="replace")
+        said += "".join(each.read_text(errors="replace") for each in Path(folder).glob("report*"))
+    return judge(result.returncode, said)
 
 
 def main() -> int:
@@ -308,10 +312,11 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="until then, however many")
     parser.add_argument("--only", type=int, help="run this one and say what came of it")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--timeout", type=float, default=30.0)
+    parser.add_argument("--timeout", type=float, help="seconds (30; sanitized 120)")
     parser.add_argument("--save", type=Path, help="folder for the models that crashed or hung")
     arguments = parser.parse_args()
     arguments.sanitized = sanitized(arguments.runner)
+    arguments.timeout = arguments.timeout or (120.0 if arguments.sanitized else 30.0)
 
     deadline = time.monotonic() + (arguments.minutes or 0) * 60
     numbers = iter(range(10**9) if arguments.minutes else range(arguments.count))

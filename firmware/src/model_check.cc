@@ -30,6 +30,40 @@ struct Vector {
   uint64_t count = 0;
 };
 
+// What the options of operators hold besides numbers: vectors, and strings (elements of 0 bytes).
+struct Member {
+  uint8_t type;  // of BuiltinOptions or BuiltinOptions2
+  uint8_t field;
+  uint8_t element_bytes;
+};
+
+constexpr Member option_members[] = {
+    {3, 1, 4},   {3, 2, 4},    // ConcatEmbeddings
+    {17, 0, 4},                // Reshape
+    {30, 0, 4},                // Squeeze
+    {111, 0, 0}, {111, 1, 0},  // VarHandle
+    {115, 0, 4},               // Bucketize
+};
+
+// StableHLO's.
+constexpr Member option2_members[] = {
+    {2, 0, 8},                                                   // broadcast_in_dim
+    {3, 0, 8},  {3, 1, 8},  {3, 2, 8},                           // slice
+    {4, 0, 8},  {4, 1, 8},  {4, 2, 8},  {4, 3, 8},  {4, 4, 1},   // convolution
+    {4, 7, 8},  {4, 10, 8}, {4, 13, 8}, {4, 16, 4},              //
+    {5, 0, 0},  {5, 2, 0},  {5, 4, 4},  {5, 5, 1},               // custom_call
+    {6, 0, 8},                                                   // reduce
+    {7, 1, 8},  {7, 2, 8},  {7, 3, 8},                           // scatter
+    {9, 0, 8},                                                   // dynamic_slice
+    {10, 0, 8}, {10, 1, 8}, {10, 2, 8},                          // pad
+    {12, 0, 8}, {12, 1, 8}, {12, 2, 8}, {12, 3, 8}, {12, 4, 4},  // dot_general
+    {13, 0, 8}, {13, 1, 8}, {13, 2, 8}, {13, 3, 8}, {13, 4, 8},  // reduce_window
+    {16, 0, 8}, {16, 1, 8}, {16, 2, 8}, {16, 4, 8},              // gather
+    {17, 0, 8},                                                  // transpose
+    {21, 0, 0}, {21, 2, 1},                                      // composite
+    {23, 0, 4},                                                  // case
+};
+
 class ModelWalk {
  public:
   ModelWalk(const char *name, const uint8_t *bytes, size_t size)
@@ -352,21 +386,28 @@ class ModelWalk {
     EDGE_TRY(scalar(op, 10, &size));
     if (offset > 1 && !holds(offset, size)) return damaged("an operator's custom options");
 
+    EDGE_TRY(check_options(op, 3, option_members, sizeof option_members / sizeof(Member)));
+    return check_options(op, 11, option2_members, sizeof option2_members / sizeof(Member));
+  }
+
+  // A union: its type in one field, its table in the next.
+  Status check_options(const Table &op, unsigned number, const Member *members, size_t count) {
+    constexpr const char *what = "an operator's options";
     uint8_t type = 0;
     uint64_t at;
+    EDGE_TRY(scalar(op, number, &type));
+    EDGE_TRY(child(op, number + 1, &at));
+    if (at == 0) return Status();
     Table options;
-    EDGE_TRY(scalar(op, 3, &type));
-    EDGE_TRY(child(op, 4, &at));
-    if (at != 0) {
-      EDGE_TRY(table_at(at, "an operator's options", &options));
-      // Of the common operators' options only these two hold a vector.
-      constexpr uint8_t reshape = 17, squeeze = 30;
-      if (type == reshape || type == squeeze) {
-        EDGE_TRY(vector(options, 0, 4, "an operator's options", &bytes));
-      }
+    EDGE_TRY(table_at(at, what, &options));
+    for (size_t i = 0; i < count; ++i) {
+      const Member &member = members[i];
+      if (member.type != type) continue;
+      Vector values;
+      EDGE_TRY(member.element_bytes == 0
+                   ? string(options, member.field, what)
+                   : vector(options, member.field, member.element_bytes, what, &values));
     }
-    EDGE_TRY(child(op, 12, &at));
-    if (at != 0) EDGE_TRY(table_at(at, "an operator's options", &options));
     return Status();
   }
 

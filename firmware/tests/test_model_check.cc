@@ -88,6 +88,23 @@ TEST(model_check, sizes_that_cannot_be_are_seen) {
               "a shape that no memory holds");
 }
 
+TEST(model_check, options_lead_nowhere_else) {
+  // VarHandle's options, the union's type 111: a string that the table leads to.
+  test::FlatBytes flat;
+  const auto model = flat.table(0, {{0, 3}, {1, 0}, {2, 0}});
+  const auto codes = flat.tables(model[1], 1);
+  flat.table(codes[0], {{3, 142}});
+  const auto subgraphs = flat.tables(model[2], 1);
+  const auto subgraph = flat.table(subgraphs[0], {{3, 0}});
+  const auto operators = flat.tables(subgraph[0], 1);
+  const auto op = flat.table(operators[0], {{3, 111}, {4, 0}});
+  const auto options = flat.table(op[1], {{1, 0}});
+  flat.string(options[0], "count");
+  CHECK(check_bytes(flat.bytes).ok());
+  flat.bytes[options[0] + 2] = 1;
+  CHECK_FAILS(check_bytes(flat.bytes), EDGE_BAD_MODEL, "an operator's options lies outside");
+}
+
 TEST(model_check, signatures_name_inputs_and_outputs) {
   std::string model = test::small_model();
   // The subgraph's inputs: tensor 0, which the signature names; then its outputs, tensor 1.
