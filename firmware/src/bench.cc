@@ -195,7 +195,6 @@ Status bench(const BenchFlags &flags) {
 
 int bench_main(int argc, char **argv) {
   BenchFlags bench_flags;
-  bool wants_help = false;
   Flags flags;
   bench_flags.model.declare(&flags);
   constexpr uint64_t day_ms = 86400000;
@@ -206,16 +205,10 @@ int bench_main(int argc, char **argv) {
   flags.number("--count", 1, 100000000, &bench_flags.count);
   flags.number("--duration-ms", 0, day_ms, &bench_flags.duration_ms);
   flags.number_or_auto("--iterations", UINT32_MAX, &bench_flags.iterations);
-  flags.on("--help", &wants_help);
-  const Status parsed = flags.parse(argc, argv);
-  if (!parsed.ok()) return exit_with(parsed);
-  if (wants_help) {
-    fputs(help, stdout);
-    fputs(model_flags_help, stdout);
-    return EDGE_OK;
-  }
-  if (bench_flags.duration_ms != 0 && !flags.given("--count")) bench_flags.count = 1000000;
-  return exit_with(bench(bench_flags));
+  return run_verb(argc, argv, &flags, {help, model_flags_help}, [&] {
+    if (bench_flags.duration_ms != 0 && !flags.given("--count")) bench_flags.count = 1000000;
+    return bench(bench_flags);
+  });
 }
 
 }  // namespace edge

@@ -210,17 +210,9 @@ Status report_facts(const std::string &path) {
 
 int facts_main(int argc, char **argv) {
   std::string path;
-  bool wants_help = false;
   Flags flags;
   flags.text("--path", &path);
-  flags.on("--help", &wants_help);
-  const Status parsed = flags.parse(argc, argv);
-  if (!parsed.ok()) return exit_with(parsed);
-  if (wants_help) {
-    fputs(help, stdout);
-    return EDGE_OK;
-  }
-  return exit_with(report_facts(path));
+  return run_verb(argc, argv, &flags, {help}, [&] { return report_facts(path); });
 }
 
 }  // namespace edge

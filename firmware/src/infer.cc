@@ -7,6 +7,7 @@
 
 #include "capture.h"
 #include "quantize.h"
+#include "shape.h"
 
 namespace edge {
 namespace {
@@ -269,23 +270,14 @@ Status InputArrays::set(edge_model *model, uint64_t run) {
 
 int infer_main(int argc, char **argv) {
   InferFlags infer_flags;
-  bool wants_help = false;
   Flags flags;
   infer_flags.model.declare(&flags);
   flags.texts("--input", &infer_flags.inputs);
   flags.on("--each", &infer_flags.each);
   flags.text("--output", &infer_flags.output);
   flags.on("--dequantize", &infer_flags.real);
-  flags.on("--help", &wants_help);
-  const Status parsed = flags.parse(argc, argv);
-  if (!parsed.ok()) return exit_with(parsed);
-  if (wants_help) {
-    fputs(help, stdout);
-    fputs(model_flags_help, stdout);
-    fputs(about_arrays, stdout);
-    return EDGE_OK;
-  }
-  return exit_with(infer(infer_flags));
+  return run_verb(argc, argv, &flags, {help, model_flags_help, about_arrays},
+                  [&] { return infer(infer_flags); });
 }
 
 }  // namespace edge

@@ -1,7 +1,5 @@
 #include "inspect.h"
 
-#include <stdio.h>
-
 #include "library.h"
 #include "report.h"
 
@@ -31,18 +29,9 @@ Status inspect(const ModelFlags &flags) {
 
 int inspect_main(int argc, char **argv) {
   ModelFlags model;
-  bool wants_help = false;
   Flags flags;
   model.declare(&flags);
-  flags.on("--help", &wants_help);
-  const Status parsed = flags.parse(argc, argv);
-  if (!parsed.ok()) return exit_with(parsed);
-  if (wants_help) {
-    fputs(help, stdout);
-    fputs(model_flags_help, stdout);
-    return EDGE_OK;
-  }
-  return exit_with(inspect(model));
+  return run_verb(argc, argv, &flags, {help, model_flags_help}, [&] { return inspect(model); });
 }
 
 }  // namespace edge

@@ -1,10 +1,14 @@
-// What every verb that opens a model says about it, in JSON; and how verbs fail.
+// What every verb that opens a model says about it, in JSON; and how verbs run and fail.
 #ifndef EDGE_REPORT_H
 #define EDGE_REPORT_H
 
+#include <stdio.h>
+
+#include <initializer_list>
 #include <string>
 #include <vector>
 
+#include "flags.h"
 #include "json.h"
 #include "model.h"
 #include "model_flags.h"
@@ -27,6 +31,19 @@ Status report_model(const ModelFlags &flags, const edge_model *model,
 
 // Prints `edge-run: <message>` and returns the exit code.
 int exit_with(Status status);
+
+// Parses the flags, then prints the help if that is asked for, else runs the verb. The exit code.
+template <typename Run>
+int run_verb(int argc, char **argv, Flags *flags, std::initializer_list<const char *> help,
+             Run run) {
+  bool wants_help = false;
+  flags->on("--help", &wants_help);
+  const Status parsed = flags->parse(argc, argv);
+  if (!parsed.ok()) return exit_with(parsed);
+  if (!wants_help) return exit_with(run());
+  for (const char *text : help) fputs(text, stdout);
+  return EDGE_OK;
+}
 
 }  // namespace edge
 
