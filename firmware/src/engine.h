@@ -6,8 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "capture.h"
+#include "clock.h"
 #include "edge.h"
 #include "error.h"
+#include "process.h"
 
 namespace edge {
 
@@ -34,7 +37,35 @@ class Engine {
   std::string runtime_version;
   std::string runtime_log;  // what the library printed while the model was opened
   std::vector<std::string> warnings;
+
+ protected:
+  // One step of the cold start, or a part of one, timed; memory is read outside of the time.
+  template <typename Action>
+  Status step(edge_cold_step which, const char *doing, Action action) {
+    const RuntimeCall call(doing);
+    const uint64_t begin = clock_ns();
+    const Status status = action();
+    cold_start.elapsed_ns[which] += clock_ns() - begin;
+    cold_start.rss_bytes[which] = resident_bytes();
+    return status;
+  }
+
+  // XNNPACK is an optimization: a model that it has just refused runs without.
+  template <typename Make>
+  Status make_without_xnnpack(Make make) {
+    const std::string refusal = last_error();
+    const Status made = make();
+    if (made.ok()) {
+      warnings.push_back("XNNPACK can't be used, every kernel is a built-in one: " + refusal);
+    }
+    return made;
+  }
+
+  void warn_of_idle_delegates();
 };
+
+Status no_signature(const char *key, const std::vector<std::string> &known);
+Status check_size(const char *tensor, uint64_t expected, uint64_t size_bytes);
 
 }  // namespace edge
 

@@ -13,12 +13,10 @@
 #include <vector>
 
 #include "capture.h"
-#include "clock.h"
 #include "explain.h"
 #include "file.h"
 #include "library.h"
 #include "litert_c.h"
-#include "process.h"
 #include "sha256.h"
 #include "shape.h"
 
@@ -234,14 +232,14 @@ class LitertEngine final : public Engine {
 
   Status set_input(int32_t index, const void *data, uint64_t size_bytes) override {
     const Port &port = inputs_[static_cast<size_t>(index)];
-    EDGE_TRY(check_size(port, size_bytes));
+    EDGE_TRY(check_size(port.described.name, port.described.size_bytes, size_bytes));
     if (size_bytes != 0) memcpy(port.memory, data, size_bytes);
     return Status();
   }
 
   Status get_output(int32_t index, void *data, uint64_t size_bytes) override {
     const Port &port = outputs_[static_cast<size_t>(index)];
-    EDGE_TRY(check_size(port, size_bytes));
+    EDGE_TRY(check_size(port.described.name, port.described.size_bytes, size_bytes));
     if (size_bytes != 0) memcpy(data, port.memory, size_bytes);
     return Status();
   }
@@ -257,17 +255,6 @@ class LitertEngine final : public Engine {
   }
 
  private:
-  // One step of the cold start, timed; memory is read outside of the time.
-  template <typename Action>
-  Status step(edge_cold_step which, const char *doing, Action action) {
-    const RuntimeCall call(doing);
-    const uint64_t begin = clock_ns();
-    const Status status = action();
-    cold_start.elapsed_ns[which] += clock_ns() - begin;
-    cold_start.rss_bytes[which] = resident_bytes();
-    return status;
-  }
-
   Status open_steps(const edge_options &options) {
     if (options.delegate_path != nullptr) {
       return fail(EDGE_USAGE, "external delegates are for --engine tflite; LiteRT takes none");
@@ -279,16 +266,10 @@ class LitertEngine final : public Engine {
     EDGE_TRY(step(EDGE_COLD_LIBRARY, "being loaded", [&] { return load_api(library_, &api_); }));
     Status made = make(options, options.use_xnnpack != 0);
     if (!made.ok() && options.use_xnnpack != 0 && options_ != nullptr) {
-      const std::string refusal = last_error();
-      made = make(options, false);
-      if (made.ok()) {
-        warnings.push_back("XNNPACK can't be used, every kernel is a built-in one: " + refusal);
-      }
+      made = make_without_xnnpack([&] { return make(options, false); });
     }
     EDGE_TRY(made);
-    if (nodes_known && nodes.empty()) {
-      warnings.push_back("XNNPACK took none of the model's nodes");
-    }
+    warn_of_idle_delegates();
     if (delegation.applied == 0 && options.threads > 1) {
       warnings.push_back("without XNNPACK, LiteRT runs on one thread, whatever --threads asks for");
     }
@@ -355,7 +336,7 @@ class LitertEngine final : public Engine {
         api_.subgraph(model_, primary, &main_subgraph) != 0) {
       return unreadable(options);
     }
-    std::string keys;
+    std::vector<std::string> keys;
     for (size_t i = 0; i < count; ++i) {
       litert::Signature *signature = nullptr;
       litert::Subgraph *subgraph = nullptr;
@@ -371,16 +352,13 @@ class LitertEngine final : public Engine {
         signature_ = i;
         return read_ports(options, signature, subgraph);
       }
-      if (!made_up) keys += std::string(keys.empty() ? "'" : ", '") + key + "'";
+      if (!made_up) keys.emplace_back(key);
     }
-    if (options.signature != nullptr) {
-      return fail(EDGE_BAD_INPUT, "there is no signature '%s'; %s%s", options.signature,
-                  keys.empty() ? "the model has none" : "the model's are ", keys.c_str());
-    }
+    if (options.signature != nullptr) return no_signature(options.signature, keys);
     return fail(EDGE_BAD_INPUT,
                 "no signature of %s is for its primary subgraph, and LiteRT runs signatures only: "
                 "choose one with --signature: %s",
-                options.model_path, keys.c_str());
+                options.model_path, quoted(keys).c_str());
   }
 
   static Status unreadable(const edge_options &options) {
@@ -528,15 +506,12 @@ class LitertEngine final : public Engine {
         if (port.described.dtype == EDGE_STRING) return Status();
       }
     }
-    std::string resized;
-    EDGE_TRY(resize_inputs(options, &resized));
+    std::vector<InputShape> shapes;
+    EDGE_TRY(resize_inputs(options, &shapes));
     std::vector<litert::Layout> layouts(outputs_.size());
     if (!outputs_.empty() &&
         api_.output_layouts(compiled_, signature_, outputs_.size(), layouts.data(), true) != 0) {
-      return resized.empty() ? fail(EDGE_RUNTIME, "the runtime can't allocate the tensors of %s",
-                                    options.model_path)
-                             : fail(EDGE_BAD_INPUT, "%s can't take the shape %s",
-                                    options.model_path, resized.c_str());
+      return refuse_shapes(options.model_path, shapes);
     }
     for (size_t i = 0; i < outputs_.size(); ++i) {
       edge_tensor &tensor = outputs_[i].described;
@@ -555,33 +530,29 @@ class LitertEngine final : public Engine {
     return Status();
   }
 
-  Status resize_inputs(const edge_options &options, std::string *resized) {
-    std::vector<InputShape> shapes;
-    std::vector<std::vector<int32_t>> now;
+  Status resize_inputs(const edge_options &options, std::vector<InputShape> *shapes) {
     for (size_t i = 0; i < inputs_.size(); ++i) {
       const edge_tensor &tensor = inputs_[i].described;
       litert::Layout layout{};
       if (api_.input_layout(compiled_, signature_, i, &layout) != 0) {
         return fail(EDGE_RUNTIME, "the runtime does not tell the shape of input '%s'", tensor.name);
       }
-      now.emplace_back(layout.dims, layout.dims + layout.rank);
-      shapes.push_back({tensor.name, now[i], {tensor.dims, tensor.dims + tensor.rank}, {}});
-      // The file may say nothing else of an axis than that it is open.
-      for (int32_t &axis : shapes[i].present) axis = axis < 0 ? 1 : axis;
+      shapes->push_back({tensor.name,
+                         {layout.dims, layout.dims + layout.rank},
+                         {tensor.dims, tensor.dims + tensor.rank},
+                         {}});
     }
-    EDGE_TRY(choose_shapes(options, &shapes, &warnings));
+    EDGE_TRY(choose_shapes(options, shapes, &warnings));
     for (size_t i = 0; i < inputs_.size(); ++i) {
-      const std::vector<int32_t> &wanted = shapes[i].wanted;
+      const InputShape &input = (*shapes)[i];
       edge_tensor &tensor = inputs_[i].described;
-      tensor.rank = static_cast<int32_t>(wanted.size());
-      std::copy(wanted.begin(), wanted.end(), tensor.dims);
-      if (wanted == now[i]) continue;
-      const std::string text = shape_text(wanted);
-      if (api_.resize_input(compiled_, signature_, i, wanted.data(), wanted.size()) != 0) {
-        return fail(EDGE_BAD_INPUT, "input '%s' can't take the shape %s", tensor.name,
-                    text.c_str());
+      tensor.rank = static_cast<int32_t>(input.wanted.size());
+      std::copy(input.wanted.begin(), input.wanted.end(), tensor.dims);
+      if (input.wanted == input.present) continue;
+      if (api_.resize_input(compiled_, signature_, i, input.wanted.data(), input.wanted.size()) !=
+          0) {
+        return refuse_shape(input);
       }
-      *resized += (resized->empty() ? "" : " and ") + text + " of input '" + tensor.name + "'";
     }
     return Status();
   }
@@ -629,13 +600,6 @@ class LitertEngine final : public Engine {
     memset(memory, 0, whole);
     memories_.emplace_back(memory);
     return memory;
-  }
-
-  static Status check_size(const Port &port, uint64_t size_bytes) {
-    if (size_bytes == port.described.size_bytes) return Status();
-    return fail(EDGE_BAD_INPUT, "tensor '%s' has %llu bytes, not %llu", port.described.name,
-                static_cast<unsigned long long>(port.described.size_bytes),
-                static_cast<unsigned long long>(size_bytes));
   }
 
   Library library_{"take libLiteRt.so of ai-edge-litert 2.3.0"};

@@ -9,12 +9,10 @@
 #include <utility>
 
 #include "capture.h"
-#include "clock.h"
 #include "delegate.h"
 #include "delegation.h"
 #include "explain.h"
 #include "library.h"
-#include "process.h"
 #include "shape.h"
 #include "tflite_c.h"
 
@@ -106,14 +104,14 @@ class TfliteEngine final : public Engine {
 
   Status set_input(int32_t index, const void *data, uint64_t size_bytes) override {
     tflite::Tensor *tensor = input_tensor(index);
-    EDGE_TRY(check_size(input_name(index), tensor, size_bytes));
+    EDGE_TRY(check_size(input_name(index), api_.tensor_bytes(tensor), size_bytes));
     if (size_bytes != 0) memcpy(api_.tensor_data(tensor), data, size_bytes);
     return Status();
   }
 
   Status get_output(int32_t index, void *data, uint64_t size_bytes) override {
     const tflite::Tensor *tensor = output_tensor(index);
-    EDGE_TRY(check_size(output_name(index), tensor, size_bytes));
+    EDGE_TRY(check_size(output_name(index), api_.tensor_bytes(tensor), size_bytes));
     const void *from = api_.tensor_data(tensor);
     if (size_bytes != 0 && from == nullptr) {
       return fail(EDGE_RUNTIME, "output '%s' has no data: invoke first", output_name(index));
@@ -141,17 +139,6 @@ class TfliteEngine final : public Engine {
     runtime_log += printed;
     const std::string said = std::exchange(reported_, {}) + printed;
     return status.ok() ? status : explain(status, said, path_.c_str());
-  }
-
-  // One step of the cold start, timed; memory is read outside of the time.
-  template <typename Action>
-  Status step(edge_cold_step which, const char *doing, Action action) {
-    const RuntimeCall call(doing);
-    const uint64_t begin = clock_ns();
-    const Status status = action();
-    cold_start.elapsed_ns[which] = clock_ns() - begin;
-    cold_start.rss_bytes[which] = resident_bytes();
-    return status;
   }
 
   Status load(const edge_options &options) {
@@ -184,11 +171,8 @@ class TfliteEngine final : public Engine {
     const bool external = options.delegate_path != nullptr;
     Status made = heard([&] { return make(options, external, xnnpack); });
     if (!made.ok() && xnnpack) {
-      const std::string refusal = last_error();
-      made = heard([&] { return make(options, external, false); });
-      if (made.ok()) {
-        warnings.push_back("XNNPACK can't be used, every kernel is a built-in one: " + refusal);
-      }
+      made = make_without_xnnpack(
+          [&] { return heard([&] { return make(options, external, false); }); });
     }
     if (!made.ok() && external && external_ != nullptr && external_->get() != nullptr) {
       const std::string refusal = last_error();
@@ -199,11 +183,7 @@ class TfliteEngine final : public Engine {
       }
     }
     EDGE_TRY(made);
-    if (delegation.applied != 0 && nodes_known && nodes.empty()) {
-      for (const std::string &name : delegates) {
-        warnings.push_back(name + " took none of the model's nodes");
-      }
-    }
+    warn_of_idle_delegates();
     warnings.insert(warnings.end(), shape_warnings_.begin(), shape_warnings_.end());
     return Status();
   }
@@ -244,11 +224,7 @@ class TfliteEngine final : public Engine {
     EDGE_TRY(step(EDGE_COLD_ALLOCATE, "allocating the tensors", [&] {
       const tflite::Result result = runner_ == nullptr ? api_.allocate_tensors(interpreter_)
                                                        : api_.signature_allocate(runner_);
-      if (result == 0) return Status();
-      return resized_.empty() ? fail(EDGE_RUNTIME, "the runtime can't allocate the tensors of %s",
-                                     options.model_path)
-                              : fail(EDGE_BAD_INPUT, "%s can't take the shape %s",
-                                     options.model_path, resized_.c_str());
+      return result == 0 ? Status() : refuse_shapes(options.model_path, shapes_);
     }));
     taken.tell(this);
     return zero_inputs();
@@ -265,8 +241,11 @@ class TfliteEngine final : public Engine {
     delegates_.clear();
     delegates.clear();
     delegation = {};
-    resized_.clear();
+    shapes_.clear();
     shape_warnings_.clear();
+    for (const edge_cold_step which : {EDGE_COLD_CREATE, EDGE_COLD_ALLOCATE}) {
+      cold_start.elapsed_ns[which] = 0;
+    }
   }
 
   Status create_external(const edge_options &options) {
@@ -293,7 +272,7 @@ class TfliteEngine final : public Engine {
   }
 
   Status choose_signature(const char *key) {
-    std::string known;
+    std::vector<std::string> known;
     for (int32_t i = 0; i < api_.signature_count(interpreter_); ++i) {
       const char *each = api_.signature_key(interpreter_, i);
       if (each == nullptr) continue;
@@ -303,35 +282,28 @@ class TfliteEngine final : public Engine {
                    ? Status()
                    : fail(EDGE_RUNTIME, "the runtime can't run the signature '%s'", key);
       }
-      known += std::string(known.empty() ? "" : ", ") + "'" + each + "'";
+      known.emplace_back(each);
     }
-    return fail(EDGE_BAD_INPUT, "there is no signature '%s'; %s%s", key,
-                known.empty() ? "the model has none" : "the model's are ", known.c_str());
+    return no_signature(key, known);
   }
 
   Status resize_inputs(const edge_options &options) {
-    std::vector<InputShape> shapes;
     for (int32_t i = 0; i < input_count(); ++i) {
       const tflite::Tensor *tensor = input_tensor(i);
       if (tensor == nullptr) return fail(EDGE_BAD_MODEL, "%s lacks input %d", path_.c_str(), i);
-      shapes.push_back({input_name(i), dims_of(tensor), open_dims_of(tensor), {}});
+      shapes_.push_back({input_name(i), dims_of(tensor), open_dims_of(tensor), {}});
     }
-    EDGE_TRY(choose_shapes(options, &shapes, &shape_warnings_));
-    for (size_t i = 0; i < shapes.size(); ++i) {
-      const std::vector<int32_t> &wanted = shapes[i].wanted;
-      if (wanted == shapes[i].present) continue;
-      const char *name = shapes[i].name;
-      const int32_t rank = static_cast<int32_t>(wanted.size());
+    EDGE_TRY(choose_shapes(options, &shapes_, &shape_warnings_));
+    int32_t index = 0;
+    for (const InputShape &input : shapes_) {
+      const int32_t i = index++;
+      if (input.wanted == input.present) continue;
+      const int32_t rank = static_cast<int32_t>(input.wanted.size());
       const tflite::Result result =
           runner_ == nullptr
-              ? api_.resize_input(interpreter_, static_cast<int32_t>(i), wanted.data(), rank)
-              : api_.signature_resize(runner_, name, wanted.data(), rank);
-      if (result != 0) {
-        return fail(EDGE_BAD_INPUT, "input '%s' can't take the shape %s", name,
-                    shape_text(wanted).c_str());
-      }
-      resized_ +=
-          (resized_.empty() ? "" : " and ") + shape_text(wanted) + " of input '" + name + "'";
+              ? api_.resize_input(interpreter_, i, input.wanted.data(), rank)
+              : api_.signature_resize(runner_, input.name, input.wanted.data(), rank);
+      if (result != 0) return refuse_shape(input);
     }
     return Status();
   }
@@ -397,13 +369,6 @@ class TfliteEngine final : public Engine {
     return dims;
   }
 
-  Status check_size(const char *name, const tflite::Tensor *tensor, uint64_t size_bytes) const {
-    const size_t expected = api_.tensor_bytes(tensor);
-    if (size_bytes == expected) return Status();
-    return fail(EDGE_BAD_INPUT, "tensor '%s' has %zu bytes, not %llu", name, expected,
-                static_cast<unsigned long long>(size_bytes));
-  }
-
   Status describe(const char *name, const tflite::Tensor *tensor, edge_tensor *result) const {
     *result = edge_tensor{};
     result->name = name;
@@ -447,7 +412,7 @@ class TfliteEngine final : public Engine {
   tflite::Interpreter *interpreter_ = nullptr;
   tflite::SignatureRunner *runner_ = nullptr;  // of the signature; nullptr: the primary subgraph
   std::string path_;
-  std::string resized_;  // the shapes that inputs were given
+  std::vector<InputShape> shapes_;
   std::vector<std::string> shape_warnings_;
   std::string reported_;
 };

@@ -65,6 +65,12 @@ Status fail_errno(int error_number, const char *format, ...) {
   return Status(code_of(error_number));
 }
 
+std::string quoted(const std::vector<std::string> &names) {
+  std::string text;
+  for (const std::string &name : names) text += (text.empty() ? "'" : ", '") + name + "'";
+  return text;
+}
+
 const char *last_error() {
   return message;
 }

@@ -2,6 +2,9 @@
 #ifndef EDGE_ERROR_H
 #define EDGE_ERROR_H
 
+#include <string>
+#include <vector>
+
 #include "edge.h"
 
 namespace edge {
@@ -22,6 +25,9 @@ class [[nodiscard]] Status {
 __attribute__((format(printf, 2, 3))) Status fail(edge_status code, const char *format, ...);
 // The same, followed by ": " and what `error_number` means; picks the code from it.
 __attribute__((format(printf, 2, 3))) Status fail_errno(int error_number, const char *format, ...);
+
+// For messages: "'a', 'b'".
+std::string quoted(const std::vector<std::string> &names);
 
 const char *last_error();
 void clear_error();

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "shape.h"
+
 namespace edge {
 namespace {
 
@@ -150,15 +152,6 @@ const char *dtype_name(int32_t dtype) {
 size_t dtype_bytes(int32_t dtype) {
   const Dtype *found = find_dtype(dtype);
   return found != nullptr ? found->bytes : 0;
-}
-
-std::string shape_text(const std::vector<int64_t> &shape) {
-  std::string text = "[";
-  for (size_t i = 0; i < shape.size(); ++i) {
-    if (i > 0) text += ", ";
-    text += std::to_string(shape[i]);
-  }
-  return text + "]";
 }
 
 Status parse_npy(const char *name, const uint8_t *bytes, size_t size, Array *array) {

@@ -23,7 +23,6 @@ struct Array {
 
 const char *dtype_name(int32_t dtype);  // "float32", as numpy and TFLite say
 size_t dtype_bytes(int32_t dtype);      // 0 where elements have no fixed whole size
-std::string shape_text(const std::vector<int64_t> &shape);  // "[1, 28, 28]"
 
 // `name` is how messages call the array. `array` points into `bytes`.
 Status parse_npy(const char *name, const uint8_t *bytes, size_t size, Array *array);

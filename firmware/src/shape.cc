@@ -9,11 +9,15 @@ namespace edge {
 namespace {
 
 std::string names_of(const std::vector<InputShape> &inputs) {
-  std::string text;
-  for (const InputShape &input : inputs) {
-    text += std::string(text.empty() ? "'" : ", '") + input.name + "'";
-  }
-  return text;
+  std::vector<std::string> names;
+  for (const InputShape &input : inputs) names.emplace_back(input.name);
+  return quoted(names);
+}
+
+// The file may say nothing else of an axis than that it is open.
+std::vector<int32_t> closed(std::vector<int32_t> shape) {
+  std::replace_if(shape.begin(), shape.end(), [](int32_t axis) { return axis < 0; }, 1);
+  return shape;
 }
 
 Status check(const InputShape &input) {
@@ -21,7 +25,8 @@ Status check(const InputShape &input) {
   // A kernel may trust the number of axes; only a tensor of none may have any number.
   if (!input.present.empty() && input.present.size() != input.wanted.size()) {
     return fail(EDGE_BAD_INPUT, "input '%s' has %zu axes, %s: it can't have the shape %s",
-                input.name, input.present.size(), shape_text(input.present).c_str(), text.c_str());
+                input.name, input.present.size(), shape_text(closed(input.present)).c_str(),
+                text.c_str());
   }
   double bytes = 1;
   for (const int32_t axis : input.wanted) bytes *= axis;
@@ -40,16 +45,10 @@ bool leaves_open(const InputShape &input, size_t covered) {
 
 }  // namespace
 
-std::string shape_text(const std::vector<int32_t> &shape) {
-  std::string text = "[";
-  for (const int32_t axis : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(axis);
-  return text + "]";
-}
-
 Status choose_shapes(const edge_options &options, std::vector<InputShape> *inputs,
                      std::vector<std::string> *warnings) {
   std::vector<bool> given(inputs->size());
-  for (InputShape &input : *inputs) input.wanted = input.present;
+  for (InputShape &input : *inputs) input.wanted = closed(input.present);
   for (int32_t i = 0; i < options.shape_count; ++i) {
     const edge_shape &shape = options.shapes[i];
     const auto found = std::find_if(inputs->begin(), inputs->end(), [&](const InputShape &input) {
@@ -78,6 +77,24 @@ Status choose_shapes(const edge_options &options, std::vector<InputShape> *input
   }
   if (options.batch == 0 || batched) return Status();
   return fail(EDGE_BAD_INPUT, "there is no input left whose first axis the batch could be");
+}
+
+Status refuse_shape(const InputShape &input) {
+  return fail(EDGE_BAD_INPUT, "input '%s' can't take the shape %s", input.name,
+              shape_text(input.wanted).c_str());
+}
+
+Status refuse_shapes(const char *model_path, const std::vector<InputShape> &inputs) {
+  std::string resized;
+  for (const InputShape &input : inputs) {
+    if (input.wanted == input.present) continue;
+    resized += (resized.empty() ? "" : " and ") + shape_text(input.wanted) + " of input '" +
+               input.name + "'";
+  }
+  if (!resized.empty()) {
+    return fail(EDGE_BAD_INPUT, "%s can't take the shape %s", model_path, resized.c_str());
+  }
+  return fail(EDGE_RUNTIME, "the runtime can't allocate the tensors of %s", model_path);
 }
 
 }  // namespace edge

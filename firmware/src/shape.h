@@ -11,13 +11,19 @@
 
 namespace edge {
 
-std::string shape_text(const std::vector<int32_t> &shape);  // "[1, 28, 28]"
+// "[1, 28, 28]"
+template <typename Integer>
+std::string shape_text(const std::vector<Integer> &shape) {
+  std::string text = "[";
+  for (const Integer axis : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(axis);
+  return text + "]";
+}
 
 struct InputShape {
   const char *name;
-  std::vector<int32_t> present;  // as the runtime has it; every axis is known
+  std::vector<int32_t> present;  // as the runtime has it; -1, an axis it knows nothing of, means 1
   std::vector<int32_t> open;     // the same with -1 where the model leaves an axis open
-  std::vector<int32_t> wanted;   // the result
+  std::vector<int32_t> wanted;   // the result: if it isn't `present`, the runtime has to resize
 };
 
 // What `options` ask for, else what is there. EDGE_BAD_INPUT if it names an input that isn't there,
@@ -25,6 +31,11 @@ struct InputShape {
 // although nobody gave a shape are a warning.
 Status choose_shapes(const edge_options &options, std::vector<InputShape> *inputs,
                      std::vector<std::string> *warnings);
+
+// The runtime does not resize this input.
+Status refuse_shape(const InputShape &input);
+// The runtime resizes every input, but can't allocate the tensors then.
+Status refuse_shapes(const char *model_path, const std::vector<InputShape> &inputs);
 
 }  // namespace edge
 

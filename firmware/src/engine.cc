@@ -1,0 +1,24 @@
+#include "engine.h"
+
+namespace edge {
+
+void Engine::warn_of_idle_delegates() {
+  if (!nodes_known || !nodes.empty()) return;
+  for (const std::string &name : delegates) {
+    warnings.push_back(name + " took none of the model's nodes");
+  }
+}
+
+Status no_signature(const char *key, const std::vector<std::string> &known) {
+  return fail(EDGE_BAD_INPUT, "there is no signature '%s'; %s%s", key,
+              known.empty() ? "the model has none" : "the model's are ", quoted(known).c_str());
+}
+
+Status check_size(const char *tensor, uint64_t expected, uint64_t size_bytes) {
+  if (size_bytes == expected) return Status();
+  return fail(EDGE_BAD_INPUT, "tensor '%s' has %llu bytes, not %llu", tensor,
+              static_cast<unsigned long long>(expected),
+              static_cast<unsigned long long>(size_bytes));
+}
+
+}  // namespace edge
