@@ -349,8 +349,9 @@ def main() -> int:
                     if following is not None:
                         pending.add(pool.submit(one, following))
 
-    for (outcome, words), times in sorted(reasons.items(), key=lambda item: -item[1])[:40]:
-        if outcome in ("crashed", "runtime", "OURS"):
+    for outcome, most in (("OURS", 100), ("crashed", 100), ("runtime", 10)):
+        found = [(times, words) for (kind, words), times in reasons.items() if kind == outcome]
+        for times, words in sorted(found, reverse=True)[:most]:
             print(f"{times:6} {outcome}: {words[:160]}")
     order = ("refused", "runtime", "ran", "crashed", "hung", "OURS")
     print(f"{sum(outcomes.values())} models: " + ", ".join(f"{outcomes[o]} {o}" for o in order))
