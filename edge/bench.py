@@ -105,7 +105,9 @@ def split(
                         )
                     else:
                         shutil.rmtree(here)
-    identical = report["split"].get("identical") is True
+    identical = report["split"].get("identical")
+    if identical is not None and not isinstance(identical, bool):
+        raise BoardError("the runner's report of the split is damaged: deploy again")
     return tuple(runs), split_module.of_samples(name, parts, ROUNDS, identical)
 
 

@@ -309,9 +309,13 @@ def split_table(split: Split, *, emulated: bool) -> Table:
 
 
 def split_lines(split: Split) -> list[str]:
-    same = "the same outputs, bit for bit" if split.identical else "DIFFERENT outputs"
+    same = "native and python gave the same outputs, bit for bit"
+    if split.identical is None:
+        same = "the model keeps state: outputs of native and python were not compared"
+    elif not split.identical:
+        same = "native and python gave DIFFERENT outputs"
     return [
-        f"native and python gave {same}; {split.rounds} rounds by turns; binding is what python "
+        f"{same}; {split.rounds} rounds by turns; binding is what python "
         "takes longer, round by round",
     ]
 

@@ -39,16 +39,17 @@ class Part:
 class Split:
     """The parts in the order of :data:`PHASES`.
 
-    :ivar identical: both sides gave the same outputs, bit for bit.
+    :ivar identical: both sides gave the same outputs, bit for bit; None for a model that keeps
+        state, whose outputs can't be compared.
     """
 
     model: str
     rounds: int
-    identical: bool
+    identical: bool | None
     parts: tuple[Part, ...]
 
 
-def of_samples(model: str, series: Series, rounds: int, identical: bool) -> Split:
+def of_samples(model: str, series: Series, rounds: int, identical: bool | None) -> Split:
     """The split of what was recorded.
 
     :param series: (engine, phase) -> nanoseconds per call, shape ``[n]``: the rounds one after

@@ -126,7 +126,8 @@ def _try(
         )
     except EdgeError as error:
         understood = words is not None and words in str(error)
-        return ("refused" if understood else "wrong"), str(error)
+        text = str(error).removeprefix(f"{opened.transport.name}: ")
+        return ("refused" if understood else "wrong"), text
     if words is not None:
         return "wrong", "it ran, though it was said not to"
     try:
@@ -165,7 +166,7 @@ def rows(cells: Sequence[Cell], columns: Sequence[str]) -> list[str]:
             if cell.state == "ok":
                 marks.append("yes")
             else:
-                text = " ".join(cell.text.split()).removeprefix(f"{cell.board}: ")
+                text = " ".join(cell.text.split())
                 number = notes.setdefault(text, len(notes) + 1)
                 marks.append(f"{'no' if cell.state == 'refused' else '**wrong**'} ({number})")
         runtime_name = next(iter(found.values())).runtime or "none"

@@ -60,3 +60,5 @@ def test_estimates_keep_their_sign() -> None:
     assert report.estimate(found.parts[0].binding).startswith("-40.0 [-40.")
     assert report.estimate(found.parts[-1].native).endswith(" ns")
     assert "DIFFERENT" in report.split_lines(found)[0]
+    unknown = split.of_samples("m", series(), ROUNDS, identical=None)
+    assert "not compared" in report.split_lines(unknown)[0]
