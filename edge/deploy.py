@@ -17,6 +17,7 @@ from edge import (
     artifact,
     build,
     layout,
+    model,
     preflight,
     python,
     reference,
@@ -87,13 +88,40 @@ OWN = Choice()
 """Everything as the board's file says."""
 
 
-def models(paths: list[Path], progress: Progress) -> tuple[Artifact, ...]:
+def models(
+    paths: list[Path], progress: Progress, options: Options = DEFAULT
+) -> tuple[Artifact, ...]:
     """Model files, looked through before anything is built or reached.
 
-    :raises UsageError: one is missing or damaged.
+    :raises UsageError: one is missing or damaged, or has no such signature or input.
     """
     checker = build.host_library(progress)
-    return tuple(release.model_artifact(path, checker) for path in paths)
+    found = tuple(release.model_artifact(path, checker) for path in paths)
+    if options.signature is not None or options.shapes:
+        for path in paths:
+            _check_names(path, options)
+    return found
+
+
+def _check_names(path: Path, options: Options) -> None:
+    read = model.read(path)
+    main = read.subgraphs[0]
+    inputs = {main.tensors[index].name for index in main.inputs}
+    if options.signature is not None:
+        signatures = {signature.key: signature for signature in read.signatures}
+        if options.signature not in signatures:
+            have = ", ".join(f"'{key}'" for key in signatures) or "none"
+            raise UsageError(
+                f"{path} has no signature '{options.signature}' (it has: {have}): see "
+                f"`invoke inspect {path}`"
+            )
+        inputs = set(signatures[options.signature].inputs)
+    for name, _ in options.shapes:
+        if name not in inputs:
+            raise UsageError(
+                f"{path} has no input '{name}' (it has: {', '.join(sorted(inputs))}): see "
+                f"`invoke inspect {path}`"
+            )
 
 
 @dataclass(frozen=True)

@@ -292,7 +292,7 @@ def deploy(
     options = _options(signature, shape, batch, threads, xnnpack, delegate)
     choice = _choice(engine, runtime, lib, options, toolchain, lto, cflags)
     target = board_module.load(board, host=host)
-    found = deploy_module.models(_models(model), report.progress)
+    found = deploy_module.models(_models(model), report.progress, options)
     with session.connect(target, report.progress) as opened:
         wanted = deploy_module.prepared(opened, found, report.progress, choice)
         done = deploy_module.deploy(opened, wanted, report.progress, options=options, smoke=smoke)
@@ -363,7 +363,7 @@ def bench(
     )
     bench_module.check_plan(plan)
     target = board_module.load(board, host=host)
-    found = deploy_module.models(_models(model), report.progress)
+    found = deploy_module.models(_models(model), report.progress, options)
     library = build_module.host_library(report.progress)
     runs: list[Any] = []
     splits: list[Any] = []
@@ -449,7 +449,7 @@ def infer(
     choice = _choice(engine, runtime, lib, options)
     target = board_module.load(board, host=host)
     arrays = runner.inputs_file(_path(input))
-    found = deploy_module.models(_models([model]), report.progress)
+    found = deploy_module.models(_models([model]), report.progress, options)
     with session.connect(target, report.progress) as opened:
         wanted = deploy_module.prepared(opened, found, report.progress, choice)
         with deploy_module.staged(opened, wanted, report.progress):
@@ -516,7 +516,7 @@ def inspect(
     if board is None and (host or engine or runtime or lib):
         raise _usage("--host, --engine, --runtime and --lib belong to a board: name it by --board")
     target = None if board is None else board_module.load(board, host=host)
-    found = deploy_module.models(_models([model]), report.progress)
+    found = deploy_module.models(_models([model]), report.progress, options)
     read = model_module.read(found[0].path)
     contents = inspection.of_model(read)
     told: list[tuple[str, Any]] = []
