@@ -21,10 +21,13 @@ from edge.options import DEFAULT, Options
 from edge.reference import Arrays
 from edge.release import Release
 from edge.session import Session
+from edge.transport import Outcome
 
 INFER_TIMEOUT_S = 300.0
 
 VERBS = frozenset({"infer", "bench", "inspect", "split", "facts"})
+
+_CRASHED = ("edge-run: the runtime crashed", "edge-run: crashed")
 
 _REPORTED = frozenset({"delegation", "cold_start", "peak_rss_bytes", "warnings"})
 """What every report has, whatever its verb."""
@@ -133,12 +136,7 @@ def call(
     verb = next((str(word) for word in words[1:] if str(word) in VERBS), str(words[-1]))
     if outcome.exit_code != 0:
         if outcome.exit_code >= 128 or outcome.exit_code < 0:
-            signal = outcome.exit_code - 128 if outcome.exit_code >= 128 else -outcome.exit_code
-            raise BoardError(
-                f"{verb} on {session.transport.name} was ended by signal {signal} "
-                f"{outcome.error_text[-200:]}".rstrip()
-                + "; the runtime crashed on this model, or the board ran out of memory"
-            )
+            raise BoardError(_ended_by_signal(verb, session.transport.name, outcome))
         message = (outcome.error_text.splitlines() or [""])[-1].removeprefix("edge-run: ")
         abi.check(outcome.exit_code, f"{session.transport.name}: {message}")
     try:
@@ -151,6 +149,18 @@ def call(
             f"{outcome.text[:100]!r}; deploy again"
         )
     return report
+
+
+def _ended_by_signal(verb: str, where: str, outcome: Outcome) -> str:
+    """edge-run's own words say whose crash it was; without them (SIGKILL, Python) nobody knows."""
+    signal = outcome.exit_code - 128 if outcome.exit_code >= 128 else -outcome.exit_code
+    said = [line for line in outcome.error_text.splitlines() if line.startswith(_CRASHED)]
+    if said:
+        return f"{where}: {said[-1].removeprefix('edge-run: ')}"
+    return (
+        f"{verb} on {where} was ended by signal {signal} {outcome.error_text[-200:]}".rstrip()
+        + "; the runtime crashed on this model, or the board ran out of memory"
+    )
 
 
 @contextlib.contextmanager

@@ -53,6 +53,15 @@ def test_exit_codes(exit_code: int, kind: type[Exception], text: str) -> None:
         runner.call(session(transport), ARGV, 1.0)
 
 
+def test_a_crash_is_the_runtimes_or_ours_as_the_runner_says() -> None:
+    words = "the runtime crashed by SIGSEGV while loading the model: it can't cope with it"
+    transport = FakeTransport("pi@rpi4")
+    transport.on(ARGV, exit_code=139, stderr=f"noise\nedge-run: {words}\nmore".encode())
+    with pytest.raises(BoardError) as raised:
+        runner.call(session(transport), ARGV, 1.0)
+    assert str(raised.value) == f"pi@rpi4: {words}"
+
+
 def test_a_work_folder_goes_even_if_its_making_was_interrupted() -> None:
     transport = FakeTransport("pi@rpi4")
     transport.on(["sh"], raises=KeyboardInterrupt())
