@@ -28,7 +28,7 @@ from edge import (
 )
 from edge import store as store_module
 from edge.agreement import Agreement
-from edge.artifact import Artifact
+from edge.artifact import Artifact, ElfFacts
 from edge.board import Board
 from edge.errors import BoardError, EdgeError, UsageError
 from edge.facts import Facts
@@ -297,8 +297,16 @@ def look(
         models=found,
         runtime=runtime_name,
         needs_features=features,
-        alternatives=lambda: runtime.needs(arch, progress),
+        alternatives=lambda: candidates(session.facts, arch, progress),
     )
+
+
+def candidates(facts: Facts, arch: str, progress: Progress) -> Iterator[tuple[str, ElfFacts]]:
+    """Runtimes that the board's processor can run, and what their libraries ask of its system."""
+    for name, needs in runtime.needs(arch, progress):
+        features = runtime.load(name).features.get(arch, ())
+        if not preflight.missing_features(facts, features):
+            yield name, needs
 
 
 def deploy(

@@ -560,8 +560,9 @@ def probe(_: Any, host: str, name: str, force: bool = False, json: bool = False)
     What the board says of its system, cores, memory, clocks, temperatures and Pythons stands in the
     file's comments; afterwards `--board mypi --host pi@10.0.0.7` works everywhere.
     """
+    from edge import deploy as deploy_module
     from edge import probe as probe_module
-    from edge import report, runtime, session
+    from edge import report, session
 
     probe_module.checked_name(name)
     seen = session.visit(host, report.progress)
@@ -570,7 +571,7 @@ def probe(_: Any, host: str, name: str, force: bool = False, json: bool = False)
         seen.condition,
         name,
         seen=seen.described,
-        runtimes=runtime.needs(seen.facts.machine, report.progress),
+        runtimes=deploy_module.candidates(seen.facts, seen.facts.machine, report.progress),
     )
     path = probe_module.write(name, text, force=force)
     if json:
