@@ -116,20 +116,22 @@ def _build(
         tree.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise HostError(f"can't create {tree}: {error.strerror}; free the path") from None
-    if not (tree / "build.ninja").exists():
-        progress(f"configuring {what}")
-        _call(
-            [
-                *(tool("cmake"), "-G", "Ninja", "-S", str(source), "-B", str(tree)),
-                *("-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_MAKE_PROGRAM={ninja}", *arguments),
-            ],
-            what,
-        )
-    pending = _call([ninja, "-C", str(tree), "-n"], what)
-    compiled = "no work to do" not in pending
-    if compiled:
-        progress(f"compiling {what}")
-        _call([ninja, "-C", str(tree)], what)
+    # Two builds at once in one tree leave it with a log that neither trusts.
+    with layout.exclusive(tree, progress):
+        if not (tree / "build.ninja").exists():
+            progress(f"configuring {what}")
+            _call(
+                [
+                    *(tool("cmake"), "-G", "Ninja", "-S", str(source), "-B", str(tree)),
+                    *("-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_MAKE_PROGRAM={ninja}", *arguments),
+                ],
+                what,
+            )
+        pending = _call([ninja, "-C", str(tree), "-n"], what)
+        compiled = "no work to do" not in pending
+        if compiled:
+            progress(f"compiling {what}")
+            _call([ninja, "-C", str(tree)], what)
     binary = artifact.of_file(tree / "edge-run", RUNNER_PLACE, executable=True)
     return Build(binary, tree / "libedge.so", recipe, compiled)
 
