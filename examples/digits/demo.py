@@ -167,8 +167,9 @@ def _show(done: Deployment, rows: list[Row], digits: int, seconds: float) -> Non
     report.print_table(table)
     plan = run.plan
     for line in (
-        f"latency: one invocation of the interpreter, {plan.options.threads} thread, {plan.count} samples "
-        "a model; a percentile is shown only if so many samples bound it on both sides",
+        f"latency: one invocation of the interpreter, {plan.options.threads} thread, "
+        f"{plan.count} samples a model; a percentile is shown only if so many samples bound it "
+        "on both sides",
         f"as on host: the same digit as {rows[0].interpreter} gave on this machine; largest diff "
         "between the two outputs (int8: in steps of 1/256): kernels for different processors round "
         "and sum differently; allowed are 2 % of the largest value, 4 steps for int8",
