@@ -205,6 +205,7 @@ def prepare(
         engine=made.engine,
         recipe=made.recipe,
         script=made.script,
+        delegate=choice.delegate,
     )
 
 

@@ -115,11 +115,14 @@ def make(
     engine: str,
     recipe: Mapping[str, object] | None = None,
     script: Script | None = None,
+    delegate: Delegate | None = None,
 ) -> Release:
     """Put a release together.
 
     :param files: the runner, and what it needs to run models.
     :param recipe: how the runner was built.
+    :param delegate: what models are opened with; its settings belong to the release's id, because
+        other settings may compute something else.
     :raises UsageError: no model, or two different models under one file name.
     """
     if not models:
@@ -139,6 +142,9 @@ def make(
         "engine": engine,
         "runtime": runtime_name,
         "build": dict(recipe or {}),
+        "delegate": None
+        if delegate is None
+        else {"path": str(delegate_place(delegate)), "settings": delegate.settings},
         "files": [
             {
                 "path": a.place,

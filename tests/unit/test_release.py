@@ -106,6 +106,21 @@ def test_how_the_runner_was_built_belongs_to_the_id(tmp_path: Path) -> None:
     assert put_together(files, models, engine="litert").id != plain.id
 
 
+def test_other_settings_of_a_delegate_are_another_release(tmp_path: Path) -> None:
+    files = [made(tmp_path, "bin/edge-run", b"r"), made(tmp_path, "lib/libtflite.so", b"l")]
+    models = [made(tmp_path, "models/m.tflite", b"m")]
+
+    def of(delegate: Delegate | None) -> release.Release:
+        return release.make(
+            "aarch64", files, models, runtime_name="r", engine="tflite", delegate=delegate
+        )
+
+    plain = Delegate("here/libx.so")
+    ids = [of(d).id for d in (None, plain, Delegate("here/libx.so", settings=(("scale", "2"),)))]
+    assert len(set(ids)) == 3
+    assert of(Delegate("elsewhere/libx.so")).id == ids[1]
+
+
 def test_the_runtime_is_known_by_its_file_or_by_all_of_them(tmp_path: Path) -> None:
     runner, model = made(tmp_path, "bin/edge-run", b"r"), made(tmp_path, "models/m.tflite", b"m")
     library = made(tmp_path, "lib/libtflite.so", b"l")
