@@ -205,7 +205,7 @@ def build(
     """Cross-compile the device binary for a board.
 
     invoke build --board rpi4
-    invoke build --board rpi4 --lto --cflags "-O3"
+    invoke build --board rpi4 --lto --cflags "-Os"
     """
     import dataclasses
 

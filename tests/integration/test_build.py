@@ -50,13 +50,13 @@ def test_the_recipe_says_what_went_in(plain: Build) -> None:
     assert str(Path.cwd()) not in json.dumps(recipe)
 
 
-@pytest.mark.parametrize(("lto", "cflags"), [(True, None), (None, "-O1 '-DNOTE=a b'")])
+@pytest.mark.parametrize(("lto", "cflags"), [(True, None), (None, "-Os '-DNOTE=a b'")])
 def test_tuning_changes_the_bytes_and_the_recipe_says_so(
     plain: Build, lto: bool | None, cflags: str | None
 ) -> None:
     tuned = build.runner(board.load("qemu-aarch64"), print, lto=lto, cflags=cflags)
     assert tuned.recipe == dataclasses.replace(
-        plain.recipe, lto=bool(lto), cflags=("-O1", "-DNOTE=a b") if cflags else ()
+        plain.recipe, lto=bool(lto), cflags=("-Os", "-DNOTE=a b") if cflags else ()
     )
     assert tuned.runner.sha256 != plain.runner.sha256
     assert _facts(tuned, "qemu-aarch64")["machine"] == "aarch64"

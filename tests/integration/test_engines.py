@@ -517,7 +517,7 @@ def test_each_engine_quantizes_as_by_hand(
 
 @pytest.mark.parametrize(
     ("flags", "lto", "cflags"),
-    [(["--lto"], True, []), (["--cflags=-O1 '-DNOTE=a b'"], False, ["-O1", "-DNOTE=a b"])],
+    [(["--lto"], True, []), (["--cflags=-Os '-DNOTE=a b'"], False, ["-Os", "-DNOTE=a b"])],
 )
 def test_a_tuned_build_says_so(
     command: Command, flags: list[str], lto: bool, cflags: list[str]
