@@ -124,6 +124,25 @@ def _check_names(path: Path, options: Options) -> None:
             )
 
 
+def check(target: Board, choice: Choice) -> None:
+    """What of a choice can be found wrong before the board is reached.
+
+    :raises UsageError: its parts do not go together, or a file of it is missing or no library.
+    """
+    engine, _ = _choose(target, choice, None)
+    if choice.library is not None:
+        runtime.own_library(choice.library, engine)
+    _delegate_files(choice.delegate, engine)
+
+
+def _delegate_files(delegate: Delegate | None, engine: str) -> list[Artifact]:
+    if delegate is None:
+        return []
+    if engine not in ("tflite", "python"):
+        raise UsageError(f"engine {engine} takes no external delegate: use --engine tflite")
+    return [] if delegate.on_board else [release.delegate_artifact(delegate)]
+
+
 @dataclass(frozen=True)
 class Stack:
     """What runs models on a board: the files, and what they are.
@@ -174,11 +193,7 @@ def stack(
             artifact.of_file(built.library, release.LIBEDGE_PLACE),
             *runtime.fetch_packages(chosen, interpreter, progress),
         ]
-    if choice.delegate is not None:
-        if engine not in ("tflite", "python"):
-            raise UsageError(f"engine {engine} takes no external delegate: use --engine tflite")
-        if not choice.delegate.on_board:
-            files.append(release.delegate_artifact(choice.delegate))
+    files += _delegate_files(choice.delegate, engine)
     if facts is not None:
         needs = [artifact.elf_facts(file.path) for file in files if file.loaded]
         files += support.files(target.arch, facts, needs, progress)

@@ -292,6 +292,7 @@ def deploy(
     options = _options(signature, shape, batch, threads, xnnpack, delegate)
     choice = _choice(engine, runtime, lib, options, toolchain, lto, cflags)
     target = board_module.load(board, host=host)
+    deploy_module.check(target, choice)
     found = deploy_module.models(_models(model), report.progress, options)
     with session.connect(target, report.progress) as opened:
         wanted = deploy_module.prepared(opened, found, report.progress, choice)
@@ -363,12 +364,15 @@ def bench(
     )
     bench_module.check_plan(plan)
     target = board_module.load(board, host=host)
+    groups = bench_module.groups(engine)
+    for group in groups:
+        deploy_module.check(target, _choice(group[0], runtime, lib, options))
     found = deploy_module.models(_models(model), report.progress, options)
     library = build_module.host_library(report.progress)
     runs: list[Any] = []
     splits: list[Any] = []
     with session.connect(target, report.progress) as opened:
-        for group in bench_module.groups(engine):
+        for group in groups:
             choice = _choice(group[0], runtime, lib, options)
             wanted = deploy_module.prepared(opened, found, report.progress, choice)
             with deploy_module.staged(opened, wanted, report.progress):
@@ -448,6 +452,7 @@ def infer(
     options = _options(signature, shape, batch, threads, xnnpack, delegate)
     choice = _choice(engine, runtime, lib, options)
     target = board_module.load(board, host=host)
+    deploy_module.check(target, choice)
     arrays = runner.inputs_file(_path(input))
     found = deploy_module.models(_models([model]), report.progress, options)
     with session.connect(target, report.progress) as opened:
@@ -516,13 +521,17 @@ def inspect(
     if board is None and (host or engine or runtime or lib):
         raise _usage("--host, --engine, --runtime and --lib belong to a board: name it by --board")
     target = None if board is None else board_module.load(board, host=host)
+    engines = _engines(engine)
+    if target is not None:
+        for name in engines:
+            deploy_module.check(target, _choice(name, runtime, lib, options))
     found = deploy_module.models(_models([model]), report.progress, options)
     read = model_module.read(found[0].path)
     contents = inspection.of_model(read)
     told: list[tuple[str, Any]] = []
     if target is not None:
         with session.connect(target, report.progress) as opened:
-            for name in _engines(engine):
+            for name in engines:
                 choice = _choice(name, runtime, lib, options)
                 wanted = deploy_module.prepared(opened, found, report.progress, choice)
                 with deploy_module.staged(opened, wanted, report.progress):
@@ -612,6 +621,7 @@ def doctor(
     options = _options(None, [], "0", "1", True, delegate)
     choice = _choice(engine, runtime, lib, options)
     target = board_module.load(board, host=host)
+    deploy_module.check(target, choice)
     found = deploy_module.models(_models(model), report.progress) if model else ()
     with session.connect(target, report.progress) as opened:
         made = deploy_module.stack(
