@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge import layout
+from edge import abi, layout
 from edge import store as store_module
 from edge.errors import BoardError, EdgeError, UsageError
 from edge.store import Store
@@ -584,7 +584,9 @@ def greeting(root: Path) -> bytes:
 
     class Any(bytes):
         def __eq__(self, other: object) -> bool:
-            return isinstance(other, bytes) and other.startswith(b"ok edge-store 1 1 ")
+            return isinstance(other, bytes) and other.startswith(
+                f"ok edge-store 1 {abi.constant('EDGE_ABI_VERSION')} ".encode()
+            )
 
         __hash__ = bytes.__hash__
 
