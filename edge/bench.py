@@ -34,25 +34,24 @@ def measure(
     progress: Callable[[str], None],
     *,
     command: str,
-    engine: str | None = None,
 ) -> Run:
     """Measure one model of a release that is on the board.
 
     :param library: libedge of this machine, which maps what the board recorded.
     :param command: what the user typed, for the reproduce line.
-    :param engine: another engine of the release's runtime than the release's own.
     :raises UsageError: the model does not run with this runtime.
     :raises BoardError: the runner failed, or the link was lost.
     """
     name = PurePosixPath(model.place).name
-    progress(f"measuring {name} with engine {engine or release.engine}: {plan.count} samples")
+    progress(f"measuring {name} with engine {release.engine}: {plan.count} samples")
     with runner.work_folder(session) as folder:
         recording = folder / "samples.bin"
-        words = runner.argv(session, release, "bench", model, plan.options, engine)
+        words = runner.argv(session, release, "bench", model, plan.options)
         report = runner.call(session, [*words, *_flags(recording, plan)], _LONGEST_S)
         with _fetched(session, recording) as here:
             return _run(
-                session, release, model, plan, library, report, here, command, engine=engine
+                *(session, release, model, plan, library, report, here, command),
+                engine=release.engine,
             )
 
 
@@ -147,7 +146,7 @@ def _run(
     here: Path,
     command: str,
     *,
-    engine: str | None,
+    engine: str,
 ) -> Run:
     found = Run(
         id=here.name,
@@ -160,7 +159,7 @@ def _run(
         runtime_sha256=release.runtime_sha256,
         runner_sha256=release.runner.sha256,
         runtime=release.runtime,
-        engine=engine or release.engine,
+        engine=engine,
         kernel=session.facts.kernel,
         measured_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         command=command,

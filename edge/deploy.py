@@ -249,8 +249,7 @@ def python_for(session: Session, choice: Choice) -> Python | None:
 
     :raises BoardError: the board has none.
     """
-    name = choice.runtime or (session.board.runtime if choice.engine is None else None)
-    engine = choice.engine or runtime.load(name or session.board.runtime).engine
+    engine = choice.engine or runtime.load(choice.runtime or session.board.runtime).engine
     if engine not in runtime.IN_PYTHON:
         return None
     return python.read(session.transport, session.python)

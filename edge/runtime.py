@@ -311,11 +311,7 @@ def fetch_packages(
     if runtime.engine not in IN_PYTHON:
         raise UsageError(f"runtime {runtime.name} is a library: use --engine {runtime.engine}")
     project = _project(runtime)
-    there = {
-        p.wheel.project: p.wheel
-        for p in runtime.packages
-        if p.arch == python.machine and _tag(p.wheel) == python.tag
-    }
+    there = _wheels_for(runtime, python)
     if project not in there:
         raise UsageError(_no_wheel(runtime, python))
     found = _files(there[project], lambda name: _matches(name, runtime.files), progress)
@@ -334,12 +330,16 @@ def fetch_packages(
 
 def has_wheel(runtime: Runtime, python: Python) -> bool:
     """Whether :func:`fetch_packages` would find the module for this Python."""
-    return any(
-        p.arch == python.machine
-        and _tag(p.wheel) == python.tag
-        and p.wheel.project == _project(runtime)
+    return _project(runtime) in _wheels_for(runtime, python)
+
+
+def _wheels_for(runtime: Runtime, python: Python) -> dict[str, Wheel]:
+    """Project -> its wheel for this Python."""
+    return {
+        p.wheel.project: p.wheel
         for p in runtime.packages
-    )
+        if p.arch == python.machine and _tag(p.wheel) == python.tag
+    }
 
 
 def numpy_fits(runtime: Runtime, python: Python) -> bool:
@@ -392,10 +392,7 @@ def _no_wheel(runtime: Runtime, python: Python) -> str:
     others = [
         name
         for name in for_engine("python")
-        if name != runtime.name
-        and any(
-            p.arch == python.machine and _tag(p.wheel) == python.tag for p in load(name).packages
-        )
+        if name != runtime.name and has_wheel(load(name), python)
     ]
     remedy = f"--runtime {others[0]} --engine python" if others else "--engine tflite"
     free_threaded = " (free-threaded)" if python.tag.endswith("t") else ""

@@ -127,12 +127,6 @@ def _path(text: str | None) -> Any:
     return None if text is None else Path(text)
 
 
-def _usage(text: str) -> Exception:
-    from edge.errors import UsageError
-
-    return UsageError(text)
-
-
 def _engines(names: str | None) -> tuple[str | None, ...]:
     """Engines joined by commas; native delegates what python does, on the same interpreter."""
     from edge import bench
@@ -516,10 +510,13 @@ def inspect(
     from edge import deploy as deploy_module
     from edge import inspection, report, runner, session
     from edge import model as model_module
+    from edge.errors import UsageError
 
     options = _options(signature, shape, batch, threads, xnnpack, delegate)
     if board is None and (host or engine or runtime or lib):
-        raise _usage("--host, --engine, --runtime and --lib belong to a board: name it by --board")
+        raise UsageError(
+            "--host, --engine, --runtime and --lib belong to a board: name it by --board"
+        )
     target = None if board is None else board_module.load(board, host=host)
     engines = _engines(engine)
     if target is not None:
