@@ -63,11 +63,34 @@ def argv(
 
 
 def inputs_file(path: Path) -> Path:
-    """:raises UsageError: it is missing, or neither .npz nor .npy."""
+    """``path``, looked through before it goes anywhere.
+
+    :raises UsageError: it is missing, neither .npz nor .npy, or damaged.
+    """
     if path.suffix not in (".npz", ".npy"):
         raise UsageError(f"{path}: inputs come as .npz or .npy: save them with numpy's np.savez")
     if not path.is_file():
         raise UsageError(f"no file {path}: check the path")
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(found, np.lib.npyio.NpzFile):
+            found.close()
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UsageError(
+            f"{path} can't be read ({error}): save it with numpy's np.savez or np.save"
+        ) from None
+    return path
+
+
+def outputs_file(path: Path) -> Path:
+    """``path``, if a file can be written there.
+
+    :raises UsageError: its folder is missing, or it is a folder itself.
+    """
+    if path.is_dir():
+        raise UsageError(f"--output {path}: this is a folder: name a file in it, such as y.npz")
+    if not path.parent.is_dir():
+        raise UsageError(f"--output {path}: there is no folder {path.parent}: make it first")
     return path
 
 

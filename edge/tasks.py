@@ -447,7 +447,7 @@ def infer(
     choice = _choice(engine, runtime, lib, options)
     target = board_module.load(board, host=host)
     deploy_module.check(target, choice)
-    arrays = runner.inputs_file(_path(input))
+    arrays, place = runner.inputs_file(_path(input)), runner.outputs_file(_path(output))
     found = deploy_module.models(_models([model]), report.progress, options)
     with session.connect(target, report.progress) as opened:
         wanted = deploy_module.prepared(opened, found, report.progress, choice)
@@ -462,7 +462,7 @@ def infer(
                 each=each,
                 dequantize=dequantize,
             )
-    reference.save(_path(output), outputs)
+    reference.save(place, outputs)
     if json:
         report.print_json(told)
     else:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge import abi, onboard
+import edge
+from edge import abi, layout, onboard
 
 SOURCE = Path(onboard.__file__).read_text(encoding="utf-8")
 
@@ -22,6 +23,13 @@ def _numpy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # --- what it says twice ---------------------------------------------------------------------------
+
+
+def test_its_versions_are_the_projects() -> None:
+    assert onboard.EDGE_VERSION == edge.__version__
+    assert abi.constant("EDGE_ABI_VERSION") == onboard.ABI_VERSION
+    cmake = (layout.firmware_dir() / "CMakeLists.txt").read_text(encoding="utf-8")
+    assert f"project(edge VERSION {edge.__version__} " in cmake
 
 
 def _ctypes_of(kind: Any) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pytest
 
 from edge import board, runner
@@ -60,6 +61,35 @@ def test_a_crash_is_the_runtimes_or_ours_as_the_runner_says() -> None:
     with pytest.raises(BoardError) as raised:
         runner.call(session(transport), ARGV, 1.0)
     assert str(raised.value) == f"pi@rpi4: {words}"
+
+
+def test_inputs_are_read_here_before_they_go_anywhere(tmp_path: Path) -> None:
+    array, archive = tmp_path / "x.npy", tmp_path / "x.npz"
+    np.save(array, np.zeros((1, 64), np.float32))
+    np.savez(archive, x=np.zeros(3))
+    assert runner.inputs_file(array) == array
+    assert runner.inputs_file(archive) == archive
+    for path in (array, archive):
+        for keep in (0, 100, path.stat().st_size - 1):
+            cut = tmp_path / f"cut{path.suffix}"
+            cut.write_bytes(path.read_bytes()[:keep])
+            with pytest.raises(UsageError, match=r"cut\.np. can't be read"):
+                runner.inputs_file(cut)
+    np.save(array, np.array([{}], dtype=object))
+    with pytest.raises(UsageError, match="can't be read"):
+        runner.inputs_file(array)
+    with pytest.raises(UsageError, match="no file"):
+        runner.inputs_file(tmp_path / "missing.npz")
+    with pytest.raises(UsageError, match=r"as \.npz or \.npy"):
+        runner.inputs_file(tmp_path)
+
+
+def test_outputs_have_a_place_before_anything_runs(tmp_path: Path) -> None:
+    assert runner.outputs_file(tmp_path / "y.npz") == tmp_path / "y.npz"
+    with pytest.raises(UsageError, match=r"no folder .*nowhere: make it first"):
+        runner.outputs_file(tmp_path / "nowhere" / "y.npz")
+    with pytest.raises(UsageError, match="name a file in it"):
+        runner.outputs_file(tmp_path)
 
 
 def test_a_work_folder_goes_even_if_its_making_was_interrupted() -> None:
