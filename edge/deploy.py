@@ -274,7 +274,7 @@ def _choose(target: Board, choice: Choice, interpreter: Python | None) -> tuple[
     engine = choice.engine or own.engine
     if choice.library is not None and engine in runtime.IN_PYTHON:
         raise UsageError(
-            f"engine {engine} takes no --lib, its runtime is a Python package: add --engine tflite "
+            f"engine {engine} takes no --lib: its runtime is a Python package: add --engine tflite "
             "or litert, as the library is"
         )
     if engine in own.engines:

@@ -26,7 +26,7 @@ def _numpy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_its_versions_are_the_projects() -> None:
-    assert onboard.EDGE_VERSION == edge.__version__
+    assert edge.__version__ == onboard.EDGE_VERSION
     assert abi.constant("EDGE_ABI_VERSION") == onboard.ABI_VERSION
     cmake = (layout.firmware_dir() / "CMakeLists.txt").read_text(encoding="utf-8")
     assert f"project(edge VERSION {edge.__version__} " in cmake
