@@ -14,7 +14,6 @@ import contextlib
 import getpass
 import logging
 import os
-import select
 import shlex
 import shutil
 import signal
@@ -644,6 +643,11 @@ class _Channel:
                 ) from error
             raise BoardError(f"{label} could not be started: {_reason(error)}") from error
         self._channel.setblocking(0)
+        # Not select(): paramiko makes a pipe for it, and its reader may write to one that is just
+        # being closed, which ends the whole connection, or reaches a stranger's descriptor.
+        self._arrived = _Arrival()
+        for buffer in (self._channel.in_buffer, self._channel.in_stderr_buffer):
+            buffer.set_event(self._arrived)
 
     @property
     def ended(self) -> bool:
@@ -679,6 +683,7 @@ class _Channel:
 
     def read(self, out: Callable[[bytes], object]) -> bool:
         """Take what has arrived; true if there was something."""
+        self._arrived.forget()
         moved = False
         if self._channel.recv_ready():
             out(self._channel.recv(_CHUNK))
@@ -690,8 +695,8 @@ class _Channel:
         return moved
 
     def wait(self, deadline: float) -> None:
-        """Until output arrives or ends."""
-        select.select([self._channel], [], [], max(0.0, deadline - time.monotonic()))
+        """Until output arrives or ends, or has since it was last read."""
+        self._arrived.wait(max(0.0, deadline - time.monotonic()))
 
     def converse(
         self,
@@ -759,6 +764,16 @@ class _Channel:
     def _end_input(self, timeout_s: float) -> None:
         with contextlib.suppress(*_FAILURES), _guillotine(self._transport, timeout_s):
             self._channel.shutdown_write()
+
+
+class _Arrival(threading.Event):
+    """Of either stream: paramiko clears it when one of them is empty, whatever the other holds."""
+
+    def clear(self) -> None:
+        pass
+
+    def forget(self) -> None:
+        super().clear()
 
 
 @contextlib.contextmanager

@@ -304,6 +304,17 @@ def test_output_without_end_is_cut(transport: Transport, monkeypatch: pytest.Mon
     assert transport.run(["true"]).ok
 
 
+def test_waiting_for_a_program_needs_no_descriptor(sshd: Sshd) -> None:
+    """paramiko would make a pipe, and its reader write to it while we close it."""
+    with ssh.connect(sshd.target) as transport:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        process = transport.start(["sh", "-c", "echo out; echo err >&2; sleep 0.1; echo end"])
+        assert process.receive_line(10) == b"out"
+        assert process.receive_line(10) == b"end"
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        process.close()
+
+
 def test_no_command_is_an_error(transport: Transport) -> None:
     for argv in ([], ["a\0b"], "ls -l"):
         with pytest.raises(UsageError):
