@@ -3,6 +3,9 @@
 An image is a file ``edge/images/<name>.toml``, pinned by ``<name>.lock.toml``. No package script
 is run and nothing is mounted: packages are unpacked, files of ours are added, ``mke2fs`` reads the
 tree and ``debugfs`` sets the owners.
+
+The system's disk is read-only, so that many machines use one file and all resume from one state; a
+second one, copied for each machine, holds ``/home``.
 """
 
 from __future__ import annotations
@@ -63,6 +66,7 @@ class Image:
     architecture: str
     hostname: str
     disk_mib: int
+    """Of ``/home``; the system's own disk is as large as it needs to be."""
     kernel: str
     """A metapackage, such as ``linux-image-cloud-arm64``."""
     modules: tuple[str, ...]
@@ -200,7 +204,7 @@ def _write_key(path: Path) -> None:
 
 @dataclass(frozen=True)
 class BuiltImage:
-    """Files that a virtual machine is started from. Read-only: a machine copies the disk."""
+    """Files that a virtual machine is started from. Read-only: a machine copies ``home``."""
 
     image: Image
     directory: Path
@@ -211,8 +215,12 @@ class BuiltImage:
         return self.directory.name
 
     @property
-    def disk(self) -> Path:
-        return self.directory / "disk.ext4"
+    def system(self) -> Path:
+        return self.directory / "system.ext4"
+
+    def home(self, *, blank: bool) -> Path:
+        """:param blank: as on a freshly flashed board, without a key that may log in."""
+        return self.directory / ("blank.ext4" if blank else "home.ext4")
 
     @property
     def kernel(self) -> Path:
@@ -221,6 +229,11 @@ class BuiltImage:
     @property
     def initramfs(self) -> Path:
         return self.directory / "initramfs.cpio"
+
+
+def built(image: Image, image_id: str) -> BuiltImage:
+    """An image that has been built, perhaps by another version of this program."""
+    return BuiltImage(image, layout.images_cache_dir() / image_id, keys(lambda line: None))
 
 
 def build(image: Image, progress: Progress) -> BuiltImage:
@@ -237,7 +250,10 @@ def build(image: Image, progress: Progress) -> BuiltImage:
                 _unpack_kernel(files[image.kernel], kernel)
                 _build_initramfs(image, files, kernel, part / "initramfs.cpio")
                 next((kernel / "boot").glob("vmlinuz-*")).rename(part / "vmlinuz")
-                _build_disk(image, files, access, part / "disk.ext4", progress)
+                _build_system(image, files, access, part / "system.ext4", progress)
+                for blank in (False, True):
+                    made = BuiltImage(image, part, access)
+                    _build_home(made, made.home(blank=blank), blank, progress)
                 shutil.rmtree(kernel)
             progress(f"built image {image.name} in {time.monotonic() - start:.0f} s")
     return BuiltImage(image, directory, access)
@@ -278,7 +294,8 @@ def _archive(image: Image, progress: Progress) -> debian.Archive:
 def _fingerprint(image: Image, access: Keys) -> str:
     """Of everything that goes in, this program included."""
     digest = hashlib.sha256(repr((image, image.lock)).encode())
-    for path in (Path(__file__), Path(debian.__file__), access.login, access.host):
+    ours = (Path(__file__), Path(debian.__file__), _wake_source())
+    for path in (*ours, access.login, access.host):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -392,10 +409,13 @@ def cpio(entries: Iterable[CpioEntry]) -> bytes:
     return bytes(archive)
 
 
-# --- the disk -----------------------------------------------------------------------------------
+# --- the disks ----------------------------------------------------------------------------------
+
+_SYSTEM_MIB = 1024
+"""Most of it a hole in the file; nothing is ever written to it."""
 
 
-def _build_disk(
+def _build_system(
     image: Image, files: dict[str, Path], access: Keys, target: Path, progress: Progress
 ) -> None:
     root = target.with_name("root")
@@ -405,33 +425,66 @@ def _build_disk(
     _link(root, image.links)
     _compile_python(image, root, progress)
     _link_applets(root)
-    authorized = (access.public(access.login) + "\n", 0o600)
     for folder, mode in _FOLDERS.items():
         (root / folder).mkdir(parents=True, exist_ok=True)
         (root / folder).chmod(mode)
     for path, (text, mode) in {
         **_guest_files(image),
-        "root/.ssh/authorized_keys": authorized,
-        f"home/{USER}/.ssh/authorized_keys": authorized,
         "etc/ssh/ssh_host_ed25519_key": (access.host.read_text(), 0o600),
     }.items():
         (root / path).write_text(text)
         (root / path).chmod(mode)
-    make_file_system(root, target, image.disk_mib, progress)
+    _compile_wake(image, root / "usr/sbin/edge-wake")
+    make_file_system(root, target, _SYSTEM_MIB, progress, journal=False)
     shutil.rmtree(root)
 
 
+def _build_home(made: BuiltImage, target: Path, blank: bool, progress: Progress) -> None:
+    tree = target.with_name("tree")
+    for user in (USER, "root"):
+        folder = tree / user / ".ssh"
+        folder.mkdir(parents=True)
+        folder.parent.chmod(0o755 if user == USER else 0o700)
+        folder.chmod(0o700)
+        if not blank:
+            keys_file = folder / "authorized_keys"
+            keys_file.write_text(made.keys.public(made.keys.login) + "\n")
+            keys_file.chmod(0o600)
+    make_file_system(tree, target, made.image.disk_mib, progress)
+    shutil.rmtree(tree)
+
+
+_TARGETS = {"arm64": "aarch64-linux-none", "armhf": "arm-linux-none"}
+
+
+def _wake_source() -> Path:
+    return layout.images_dir() / "wake.c"
+
+
+def _compile_wake(image: Image, target: Path) -> None:
+    source = _wake_source()
+    argv = [
+        *(sys.executable, "-m", "ziglang", "cc", "-target", _TARGETS[image.architecture]),
+        *("-ffreestanding", "-nostdlib", "-static", "-Os", "-s", str(source), "-o", str(target)),
+    ]
+    result = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if result.returncode:
+        raise HostError(f"zig could not compile {source.name}: {result.stderr.strip()}")
+
+
 def make_file_system(
-    root: Path | None, target: Path, size_mib: int, progress: Progress, *, owner: int = 0
-) -> None:
+    root: Path | None, target: Path, size_mib: int, progress: Progress, *,
+    owner: int = 0, journal: bool = True,
+) -> None:  # fmt: skip
     """An ext4 file system in the file ``target``, with the tree ``root`` in it.
 
-    What is below ``home/<user>`` belongs to that user and everything else to root, whoever runs
-    this: ``mke2fs`` copies the owners of the tree, ``debugfs`` writes the right ones afterwards.
+    A folder named as the user of boards, and what is in it, belongs to that user and everything
+    else to root, whoever runs this: ``mke2fs`` copies the owners of the tree, ``debugfs`` writes
+    the right ones afterwards.
     """
     mke2fs = emulator.file_system_tool("mke2fs", progress)
     _run_tool(
-        mke2fs, "-q", "-F", "-t", "ext4", "-m", "0",
+        mke2fs, "-q", "-F", "-t", "ext4", "-m", "0", *([] if journal else ["-O", "^has_journal"]),
         # Otherwise the guest's kernel goes on writing inode tables behind a measurement's back.
         "-E", f"lazy_itable_init=0,lazy_journal_init=0,root_owner={owner}:{owner}",
         *(["-d", str(root)] if root else []), str(target), f"{size_mib}M",
@@ -448,7 +501,7 @@ def make_file_system(
 
 
 def _owner_commands(root: Path) -> Iterable[str]:
-    home = root / "home" / USER
+    home = root / USER
     for path in sorted(root.rglob("*")):
         owner = _USER_ID if path.is_relative_to(home) else 0
         for key in ("uid", "gid"):
@@ -487,11 +540,8 @@ _FOLDERS = {
     "data": 0o755,
     "dev": 0o755,
     "etc/ssh": 0o755,
-    f"home/{USER}": 0o755,
-    f"home/{USER}/.ssh": 0o700,
+    "home": 0o755,
     "proc": 0o755,
-    "root": 0o700,
-    "root/.ssh": 0o700,
     "run": 0o755,
     "sys": 0o755,
     "tmp": 0o1777,
@@ -509,7 +559,7 @@ def _guest_files(image: Image) -> dict[str, tuple[str, int]]:
     """Path to text and permissions."""
     return {
         "etc/passwd": (
-            "root:x:0:0:root:/root:/bin/sh\n"
+            "root:x:0:0:root:/home/root:/bin/sh\n"
             f"{USER}:x:{_USER_ID}:{_USER_ID}:{USER}:/home/{USER}:/bin/sh\n"
             "sshd:x:101:65534::/run/sshd:/usr/sbin/nologin\n"
             "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
@@ -530,9 +580,10 @@ def _guest_files(image: Image) -> dict[str, tuple[str, int]]:
         ),
         "etc/nsswitch.conf": ("passwd: files\ngroup: files\nshadow: files\nhosts: files\n", 0o644),
         "etc/ssh/sshd_config": (_SSHD_CONFIG, 0o644),
+        "etc/fstab": (_FSTAB, 0o644),
         "etc/inittab": (_INITTAB, 0o644),
-        "etc/edge-boot": (_BOOT, 0o755),
-        "etc/edge-control": (_CONTROL, 0o755),
+        "usr/sbin/edge-boot": (_BOOT, 0o755),
+        "usr/sbin/edge-control": (_CONTROL, 0o755),
     }
 
 
@@ -542,56 +593,103 @@ b=/bin/busybox
 $b mount -t devtmpfs dev /dev
 $b mount -t sysfs sys /sys
 for module in /lib/modules/*.ko; do $b insmod "$module"; done
-# Virtio disks come up in any order: the root disk is known by its serial number.
+# Virtio disks come up in any order: the system's is known by its serial number.
 root=
 for disk in /sys/block/vd*; do
-    if [ "$($b cat "$disk/serial")" = root ]; then root=/dev/${disk##*/}; fi
+    if [ "$($b cat "$disk/serial")" = system ]; then root=/dev/${disk##*/}; fi
 done
 $b umount /sys
-if $b mount -t ext4 -o rw,noatime "$root" /root; then
+if $b mount -t ext4 -o ro "$root" /root; then
     $b mount -o move /dev /root/dev
     exec $b switch_root /root /sbin/init
 fi
-echo "edge: no root file system on a disk with the serial number 'root'"
+echo "edge: no root file system on a disk with the serial number 'system'"
 $b poweroff -f
 """
 
 _INITTAB = """\
-::sysinit:/etc/edge-boot
-::respawn:/etc/edge-control
+::sysinit:/usr/sbin/edge-boot
+::respawn:/usr/sbin/edge-control
 ttyAMA0::respawn:/usr/bin/getty -L 115200 ttyAMA0 vt100
 ::ctrlaltdel:/usr/bin/reboot
 ::shutdown:/usr/bin/sync
 ::shutdown:/usr/bin/umount -a -r
 """
 
+_FSTAB = """\
+proc /proc proc defaults 0 0
+sys /sys sysfs defaults 0 0
+devpts /dev/pts devpts gid=5,mode=620 0 0
+shm /dev/shm tmpfs mode=1777 0 0
+run /run tmpfs mode=755 0 0
+tmp /tmp tmpfs mode=1777 0 0
+log /var/log tmpfs mode=755 0 0
+"""
+
 _BOOT = """\
 #!/bin/sh
 export PATH=/usr/sbin:/usr/bin
-mount -t proc proc /proc
-mount -t sysfs sys /sys
 mkdir -p /dev/pts /dev/shm
-mount -t devpts -o gid=5,mode=620 devpts /dev/pts
-mount -t tmpfs -o mode=1777 shm /dev/shm
-mount -t tmpfs -o mode=755 run /run
-mkdir -p /run/sshd
-ip link set lo up
-ip link set eth0 up
-ip addr add 10.0.2.15/24 dev eth0
-ip route add default via 10.0.2.2
+mount -a
+mkdir -p /run/sshd /run/edge
+ifconfig lo 127.0.0.1
+ifconfig eth0 10.0.2.15 netmask 255.255.255.0
 /usr/sbin/sshd
 hostname -F /etc/hostname
-for disk in /sys/block/vd*; do
-    if [ "$(cat "$disk/serial")" = data ]; then
-        mount -o noatime "/dev/${disk##*/}" /data
-    fi
-done
 """
 
 _CONTROL = """\
 #!/bin/sh
-# The host's line into the board, which no network fault cuts: says that the board is up, then
-# obeys.
+# The host's line into the board, which no network fault cuts. The host says hello; "hold" is the
+# answer of a board that waits for its clock, "ready" that of one that can be used. Each order is
+# answered by "done" or "failed".
+export PATH=/usr/sbin:/usr/bin
+
+by_serial_number() {
+    for disk in /sys/block/vd*; do
+        if [ "$(cat "$disk/serial")" = "$1" ]; then echo "/dev/${disk##*/}"; fi
+    done
+}
+
+# Nothing of /home may be in memory when a state is saved: it differs from machine to machine.
+start() {
+    if [ -n "$1" ]; then echo "$1 $2 $3" | edge-wake; fi
+    mount -t ext4 -o noatime "$(by_serial_number home)" /home
+    data=$(by_serial_number data)
+    if [ -n "$data" ]; then mount -t ext4 -o noatime "$data" /data; fi
+    : > /run/edge/started
+}
+
+shut_down() {
+    sync
+    kill -TERM -1
+    for moment in 1 2 3 4 5 6 7 8 9 10; do
+        if umount /home; then break; fi
+        sleep 0.1
+    done
+    mount -o remount,ro /home
+    sync
+    "$1" -f
+}
+
+fill() {
+    free=$(df -k /home | awk 'END { print $4 }')
+    if [ "$((free - $1))" -gt 0 ]; then
+        fallocate -l "$((free - $1))k" /home/.edge-fill || return 1
+    fi
+    if [ "$1" -eq 0 ]; then dd if=/dev/zero bs=4k of=/home/.edge-fill-too; fi
+    sync
+}
+
+obey() {
+    case $1 in
+        fill) fill "$2" ;;
+        free) rm -f /home/.edge-fill /home/.edge-fill-too && sync ;;
+        clock) date -s "@$(($(date +%s) + $2))" ;;
+        *) return 1 ;;
+    esac
+}
+
 port=
 while [ -z "$port" ]; do
     # The port's number depends on the order in which virtio devices came up.
@@ -601,9 +699,22 @@ while [ -z "$port" ]; do
     [ -n "$port" ] || sleep 0.05
 done
 exec 3<>"/dev/${port##*/}"
-echo ready >&3
-while read -r word <&3; do
-    case $word in poweroff) poweroff ;; esac
+while :; do
+    while read -r order one two three <&3; do
+        case $order in
+            "") ;;
+            hello) if [ -e /run/edge/started ]; then echo ready >&3; else echo hold >&3; fi ;;
+            start) start "$one" "$two" "$three"; echo ready >&3 ;;
+            poweroff) shut_down poweroff ;;
+            reboot) echo done >&3; shut_down reboot ;;
+            *) if obey "$order" "$one" "$two" >/dev/null 2>&1; then echo done >&3
+               else echo failed >&3; fi ;;
+        esac
+    done
+    # Nobody listens: the board has been started again from within, and goes on by itself.
+    if [ ! -e /run/edge/started ]; then start; fi
+    # Blocks until the host listens again.
+    echo >&3
 done
 """
 
