@@ -73,6 +73,8 @@ class Image:
     """Path to where it leads, for links that a package's script would make."""
     security: bool = True
     """Take security updates; mirrors drop those of a suite that Debian no longer cares for."""
+    disk_modules: tuple[str, ...] = ()
+    """Modules that lie on the disk, in ``/lib/modules/extra``, for whoever loads them later."""
 
     @property
     def lock_file(self) -> Path:
@@ -117,7 +119,7 @@ def parse(name: str, text: str) -> Image:
     expected = {each.name: str(each.type) for each in fields(Image) if each.name != "name"}
     if unknown := sorted(set(values) - set(expected)):
         raise UsageError(f"{where}: unknown key {', '.join(unknown)}; known: {', '.join(expected)}")
-    if missing := sorted(set(expected) - set(values) - {"links", "security"}):
+    if missing := sorted(set(expected) - set(values) - {"links", "security", "disk_modules"}):
         raise UsageError(f"{where}: key {', '.join(missing)} is missing")
     for key in values:
         values[key] = _typed(where, key, expected[key], values[key])
@@ -195,6 +197,15 @@ def _write_key(path: Path) -> None:
     path.with_suffix(".pub").write_bytes(public + b"\n")
 
 
+def dropbear_key(openssh: bytes) -> bytes:
+    """An Ed25519 key file of OpenSSH in the format of dropbear, which can't read the former."""
+    key = serialization.load_ssh_private_key(openssh, password=None)
+    assert isinstance(key, Ed25519PrivateKey)
+    pair = key.private_bytes_raw() + key.public_key().public_bytes_raw()
+    strings = (b"ssh-ed25519", pair)
+    return b"".join(len(each).to_bytes(4, "big") + each for each in strings)
+
+
 # --- the result ---------------------------------------------------------------------------------
 
 
@@ -237,7 +248,7 @@ def build(image: Image, progress: Progress) -> BuiltImage:
                 _unpack_kernel(files[image.kernel], kernel)
                 _build_initramfs(image, files, kernel, part / "initramfs.cpio")
                 next((kernel / "boot").glob("vmlinuz-*")).rename(part / "vmlinuz")
-                _build_disk(image, files, access, part / "disk.ext4", progress)
+                _build_disk(image, files, access, kernel, part / "disk.ext4", progress)
                 shutil.rmtree(kernel)
             progress(f"built image {image.name} in {time.monotonic() - start:.0f} s")
     return BuiltImage(image, directory, access)
@@ -396,8 +407,9 @@ def cpio(entries: Iterable[CpioEntry]) -> bytes:
 
 
 def _build_disk(
-    image: Image, files: dict[str, Path], access: Keys, target: Path, progress: Progress
-) -> None:
+    image: Image, files: dict[str, Path], access: Keys, kernel: Path, target: Path,
+    progress: Progress,
+) -> None:  # fmt: skip
     root = target.with_name("root")
     _merge_usr(root)
     for name in image.packages:
@@ -417,6 +429,11 @@ def _build_disk(
     }.items():
         (root / path).write_text(text)
         (root / path).chmod(mode)
+    dropbear = root / "etc/ssh/dropbear_ed25519_host_key"
+    dropbear.write_bytes(dropbear_key(access.host.read_bytes()))
+    dropbear.chmod(0o600)
+    for number, (name, content) in enumerate(_modules(kernel, image.disk_modules)):
+        (root / f"usr/lib/modules/extra/{number:02}-{name}.ko").write_bytes(content)
     make_file_system(root, target, image.disk_mib, progress)
     shutil.rmtree(root)
 
@@ -495,6 +512,7 @@ _FOLDERS = {
     "run": 0o755,
     "sys": 0o755,
     "tmp": 0o1777,
+    "usr/lib/modules/extra": 0o755,
     "var/log": 0o755,
 }
 
@@ -579,7 +597,11 @@ ip link set lo up
 ip link set eth0 up
 ip addr add 10.0.2.15/24 dev eth0
 ip route add default via 10.0.2.2
-/usr/sbin/sshd
+if [ -x /usr/sbin/sshd ]; then
+    /usr/sbin/sshd
+else
+    dropbear -s -r /etc/ssh/dropbear_ed25519_host_key
+fi
 hostname -F /etc/hostname
 for disk in /sys/block/vd*; do
     if [ "$(cat "$disk/serial")" = data ]; then
