@@ -143,6 +143,7 @@ class Console:
         self._clock = clock
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._text = ""
+        self._new = ""
         self._tail = ""
         self._secret = ""
         self._log: BinaryIO | None = None
@@ -216,9 +217,8 @@ class Console:
                 self._log.write(data)
             except OSError as error:
                 raise HostError(f"can't write the log {self._log.name}: {error.strerror}") from None
-        text = self._decode(data)
-        self._text += text
-        self._tail = (self._tail + text)[-_TAIL:]
+        self._new = self._decode(data)
+        self._tail = (self._tail + self._new)[-_TAIL:]
         return data
 
     def write(self, data: bytes) -> None:
@@ -291,9 +291,15 @@ class Console:
     def _now(self) -> float:
         return self._clock()
 
+    def _hear(self, timeout_s: float = 0.0) -> bool:
+        """Read, and keep it as text; whether anything came."""
+        came = bool(self.read(timeout_s))
+        self._text += self._new
+        return came
+
     def _forget(self) -> None:
         """Drop what has come so far."""
-        while self.read():
+        while self._hear():
             pass
         self._text = ""
 
@@ -305,7 +311,7 @@ class Console:
         left = deadline - self._clock()
         if left <= 0:
             raise BoardError(f"{failure}; {self._last_seen()}")
-        self.read(left)
+        self._hear(left)
 
     def _plain(self) -> str:
         """What has come, as a person would see it: no escape sequences, one kind of line end."""
@@ -313,7 +319,7 @@ class Console:
 
     def _settle(self, deadline: float) -> None:
         """Read until the line is quiet, or the deadline."""
-        while (left := deadline - self._clock()) > 0 and self.read(min(_QUIET_S, left)):
+        while (left := deadline - self._clock()) > 0 and self._hear(min(_QUIET_S, left)):
             pass
 
     def _last_seen(self) -> str:
@@ -325,7 +331,7 @@ class Console:
             return "what came is no text: is the baud rate right?"
         lines = [line.strip() for line in _OURS.sub("", text).splitlines() if line.strip()]
         shown = " / ".join("".join(c for c in line if c.isprintable())[:120] for line in lines[-3:])
-        return f"last seen: {shown}" if shown else "nothing was received at all"
+        return f"last seen: {shown}" if shown else "nothing was received"
 
     def _gone(self, error: BaseException) -> UnreachableError:
         if "://" in self.name:
@@ -384,7 +390,7 @@ class _Login:
         """
         console = self._console
         quiet = _QUIET_S
-        while console.read(min(quiet, self._left())):
+        while console._hear(min(quiet, self._left())):
             seen = console._plain()
             quiet = _BOOT_QUIET_S if _boots(seen) else _QUIET_S
             if _ASKS_NAME.search(seen) or _ASKS_PASSWORD.search(seen):
@@ -409,7 +415,7 @@ class _Login:
         console.write(text.encode() + b"\r")
         until = console._now() + _REPLY_S
         while console._now() < until and not console._plain().partition("\n")[2].strip():
-            console.read(min(until - console._now(), self._left()))
+            console._hear(min(until - console._now(), self._left()))
         self._listen()
 
     def _give_name(self) -> None:
@@ -457,7 +463,7 @@ class _Login:
                     return self._is_ours(mark.group(2).strip())
             if self._proved and _REFUSED.search(console._plain()):
                 return False
-            console.read(min(_ANSWER_S, self._left()))
+            console._hear(min(_ANSWER_S, self._left()))
             tail = console._plain()
             if _ASKS_NAME.search(tail) or _ASKS_PASSWORD.search(tail):
                 return False
@@ -555,6 +561,7 @@ class _Exchange:
                 raise _Damaged
             # Its mark may have been broken: it answers to this, and to a prompt it is nothing.
             self._type(":")
+        self._console._tail = ""  # what the board says from now on is no echo of ours
 
     def _tell(self, script: str) -> None:
         """Hand over the script, piece by piece, and let it run when its checksum agrees."""
@@ -687,7 +694,7 @@ class _Exchange:
                 self._late()
             if now >= until:
                 return None
-            console.read(min(until, self._deadline if overdue else until) - now)
+            console._hear(min(until, self._deadline if overdue else until) - now)
 
     def _look_for_trouble(self, line: str) -> None:
         if panic := _PANIC.search(line):
