@@ -39,6 +39,7 @@ class Board:
     :ivar emulation: None for hardware; ``user`` or ``machine`` for QEMU.
     :ivar image: name of the emulated board's image, in edge/images.
     :ivar host: the SSH destination, from lab.toml; the board's own name if it says nothing.
+    :ivar serial: its serial line, from lab.toml: a device or a URL that pyserial knows.
     :ivar root: device root, from lab.toml; absolute, or relative to the login's home.
     """
 
@@ -59,6 +60,7 @@ class Board:
     emulation: str | None = None
     image: str | None = None
     host: str | None = None
+    serial: str | None = None
     root: str = layout.DEFAULT_ROOT
 
     @property
@@ -66,7 +68,7 @@ class Board:
         return self.emulation is not None
 
 
-_LAB_KEYS = frozenset({"host", "root"})
+_LAB_KEYS = frozenset({"host", "root", "serial"})
 _OWN_KEYS = {f.name: f for f in fields(Board) if f.name not in _LAB_KEYS | {"name"}}
 _KINDS: Mapping[str, type] = {"cores": int, "memory_mib": int, "local": bool, "lto": bool}
 _KIND_NAMES = {int: "a whole number", bool: "true or false", str: "text"}
@@ -185,6 +187,8 @@ def _check_values(board: Board, path: Path) -> None:
         raise UsageError(f"board {board.name} is this machine: it has no host to connect to")
     if board.emulated and board.image is None:
         fail("image", "an emulated board needs the name of an image in edge/images")
+    if board.serial == "":
+        raise UsageError(f"{lab_file()}: 'boards.{board.name}.serial' must be a port, not empty")
     for key in ("cores", "memory_mib"):
         if getattr(board, key) < 1:
             fail(key, "must be at least 1")

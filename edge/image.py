@@ -77,6 +77,8 @@ class Image:
     """Path to where it leads, for links that a package's script would make."""
     security: bool = True
     """Take security updates; mirrors drop those of a suite that Debian no longer cares for."""
+    disk_modules: tuple[str, ...] = ()
+    """Modules that lie on the disk, in ``/lib/modules/extra``, for whoever loads them later."""
 
     @property
     def lock_file(self) -> Path:
@@ -121,7 +123,7 @@ def parse(name: str, text: str) -> Image:
     expected = {each.name: str(each.type) for each in fields(Image) if each.name != "name"}
     if unknown := sorted(set(values) - set(expected)):
         raise UsageError(f"{where}: unknown key {', '.join(unknown)}; known: {', '.join(expected)}")
-    if missing := sorted(set(expected) - set(values) - {"links", "security"}):
+    if missing := sorted(set(expected) - set(values) - {"links", "security", "disk_modules"}):
         raise UsageError(f"{where}: key {', '.join(missing)} is missing")
     for key in values:
         values[key] = _typed(where, key, expected[key], values[key])
@@ -199,6 +201,15 @@ def _write_key(path: Path) -> None:
     path.with_suffix(".pub").write_bytes(public + b"\n")
 
 
+def dropbear_key(openssh: bytes) -> bytes:
+    """An Ed25519 key file of OpenSSH in the format of dropbear, which can't read the former."""
+    key = serialization.load_ssh_private_key(openssh, password=None)
+    assert isinstance(key, Ed25519PrivateKey)
+    pair = key.private_bytes_raw() + key.public_key().public_bytes_raw()
+    strings = (b"ssh-ed25519", pair)
+    return b"".join(len(each).to_bytes(4, "big") + each for each in strings)
+
+
 # --- the result ---------------------------------------------------------------------------------
 
 
@@ -250,7 +261,7 @@ def build(image: Image, progress: Progress) -> BuiltImage:
                 _unpack_kernel(files[image.kernel], kernel)
                 _build_initramfs(image, files, kernel, part / "initramfs.cpio")
                 next((kernel / "boot").glob("vmlinuz-*")).rename(part / "vmlinuz")
-                _build_system(image, files, access, part / "system.ext4", progress)
+                _build_system(image, files, access, kernel, part / "system.ext4", progress)
                 for blank in (False, True):
                     made = BuiltImage(image, part, access)
                     _build_home(made, made.home(blank=blank), blank, progress)
@@ -416,8 +427,9 @@ _SYSTEM_MIB = 1024
 
 
 def _build_system(
-    image: Image, files: dict[str, Path], access: Keys, target: Path, progress: Progress
-) -> None:
+    image: Image, files: dict[str, Path], access: Keys, kernel: Path, target: Path,
+    progress: Progress,
+) -> None:  # fmt: skip
     root = target.with_name("root")
     _merge_usr(root)
     for name in image.packages:
@@ -434,6 +446,11 @@ def _build_system(
     }.items():
         (root / path).write_text(text)
         (root / path).chmod(mode)
+    dropbear = root / "etc/ssh/dropbear_ed25519_host_key"
+    dropbear.write_bytes(dropbear_key(access.host.read_bytes()))
+    dropbear.chmod(0o600)
+    for number, (name, content) in enumerate(_modules(kernel, image.disk_modules)):
+        (root / f"usr/lib/modules/extra/{number:02}-{name}.ko").write_bytes(content)
     _compile_wake(image, root / "usr/sbin/edge-wake")
     make_file_system(root, target, _SYSTEM_MIB, progress, journal=False)
     shutil.rmtree(root)
@@ -545,6 +562,7 @@ _FOLDERS = {
     "run": 0o755,
     "sys": 0o755,
     "tmp": 0o1777,
+    "usr/lib/modules/extra": 0o755,
     "var/log": 0o755,
 }
 
@@ -634,7 +652,11 @@ mount -a
 mkdir -p /run/sshd /run/edge
 ifconfig lo 127.0.0.1
 ifconfig eth0 10.0.2.15 netmask 255.255.255.0
-/usr/sbin/sshd
+if [ -x /usr/sbin/sshd ]; then
+    /usr/sbin/sshd
+else
+    dropbear -s -r /etc/ssh/dropbear_ed25519_host_key
+fi
 hostname -F /etc/hostname
 """
 
@@ -681,10 +703,30 @@ fill() {
     sync
 }
 
+slow() {
+    [ -x /usr/sbin/tc ] || return 1
+    tc qdisc del dev eth0 root
+    tc qdisc del dev eth0 ingress
+    if [ "$1" -eq 0 ] && [ "$2" -eq 0 ]; then return 0; fi
+    for module in /lib/modules/extra/*.ko; do insmod "$module"; done
+    # Only what leaves can be delayed: what arrives is led through a device that it leaves by.
+    ip link set ifb0 up || return 1
+    tc qdisc add dev eth0 ingress &&
+    tc filter add dev eth0 ingress matchall action mirred egress redirect dev ifb0 || return 1
+    limits=
+    if [ "$1" -gt 0 ]; then limits="rate ${1}kbit"; fi
+    if [ "$2" -gt 0 ]; then limits="$limits delay ${2}ms"; fi
+    tc qdisc del dev ifb0 root
+    for device in eth0 ifb0; do
+        tc qdisc add dev "$device" root netem $limits || return 1
+    done
+}
+
 obey() {
     case $1 in
         fill) fill "$2" ;;
         free) rm -f /home/.edge-fill /home/.edge-fill-too && sync ;;
+        slow) slow "$2" "$3" ;;
         clock) date -s "@$(($(date +%s) + $2))" ;;
         *) return 1 ;;
     esac

@@ -653,7 +653,37 @@ def doctor(
         raise Exit(code=3)
 
 
-namespace = Collection(boards, build, deploy, bench, infer, inspect, probe, doctor)
+@task(
+    help={
+        "board": _BOARD,
+        "serial": "a device such as /dev/ttyUSB0, or socket://HOST:PORT, instead of lab.toml's",
+        "baud": "bits per second",
+        "log": "append everything that is received to this file",
+    }
+)
+@_clear
+def console(
+    _: Any, board: str, serial: str | None = None, baud: str = "115200", log: str | None = None
+) -> None:
+    """Sit at a board's serial line, as in a terminal; ctrl-] leaves.
+
+    invoke console --board rpi4 --serial /dev/ttyUSB0
+    invoke console --board qemu-virt
+    echo uname -a | invoke console --board rpi4
+
+    Without --serial the port is the board's `serial` in lab.toml, or the line of the emulated
+    machine that runs. docs/serial.md says how to find the port and who may open it.
+    """
+    from edge import board as board_module
+    from edge import terminal
+    from edge.console import Console
+
+    port = terminal.port_of(board_module.load(board), serial)
+    with Console.open(port, baud=int(_number("--baud", baud)), log=_path(log)) as opened:
+        terminal.interact(opened, f"{board} on {port}")
+
+
+namespace = Collection(boards, build, deploy, bench, infer, inspect, probe, doctor, console)
 
 
 def main() -> None:
