@@ -694,14 +694,22 @@ shut_down() {
     "$1" -f
 }
 
+free_kib() { df -k /home | awk 'END { print $4 }'; }
+
+# The file's own bookkeeping takes room as well: what is left of it is filled byte by byte.
 fill() {
-    free=$(df -k /home | awk 'END { print $4 }')
-    if [ "$((free - $1))" -gt 0 ]; then
-        fallocate -l "$((free - $1))k" /home/.edge-fill || return 1
+    all=$(($(free_kib) - 1024 - $1))
+    if [ "$all" -gt 0 ]; then fallocate -l "${all}k" /home/.edge-fill || return 1; fi
+    if [ "$1" -gt 0 ]; then
+        dd if=/dev/zero of=/home/.edge-fill-too bs=1k count=$(($(free_kib) - $1))
+    else
+        dd if=/dev/zero of=/home/.edge-fill-too bs=4k
     fi
-    if [ "$1" -eq 0 ]; then dd if=/dev/zero bs=4k of=/home/.edge-fill-too; fi
     sync
 }
+
+# Not busybox's own, which its shell prefers.
+tc() { /usr/sbin/tc "$@"; }
 
 slow() {
     [ -x /usr/sbin/tc ] || return 1

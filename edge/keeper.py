@@ -17,12 +17,15 @@ import sys
 
 KEEP = b"keep\n"
 
+_IF_KEPT = 'test "$PPID" = "$0" && exec "$@"'
+"""The kernel tells of a keeper's end from now on only: it must not have ended before."""
+
 
 def main(argv: list[str]) -> int:
     """The exit code of the program; 128 and the signal's number if one ended it."""
     # All descriptors that we were given are meant for it; standard input is not.
     process = subprocess.Popen(
-        ["setpriv", "--pdeathsig", "KILL", *argv],
+        ["setpriv", "--pdeathsig", "KILL", "sh", "-c", _IF_KEPT, str(os.getpid()), *argv],
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
         close_fds=False,

@@ -38,6 +38,7 @@ _USER_ID = 1000
 _CONSOLE_TAIL = 8
 _STOP_DEADLINE_S = 15.0
 _END_DEADLINE_S = 5.0
+_TAKE_DEADLINE_S = 2.0
 _GREETING_S = 3.0
 _STATE_DEADLINE_S = 60.0
 _ORDER_DEADLINE_S = 60.0
@@ -62,8 +63,10 @@ class Access:
     pid: int
     """QEMU's."""
     keeper_pid: int
+    owner_pid: int
+    """Of the process that started it."""
     kept: bool
-    """It goes on without the process that started it."""
+    """It goes on without that process."""
     started_s: float
     """Since 1970."""
     ssh_host: str
@@ -163,7 +166,7 @@ class Machine:
             machine._boot(ssh_port)
             return machine
         except BaseException:
-            machine._lock.close()
+            machine._release()
             raise
 
     @classmethod
@@ -247,6 +250,7 @@ class Machine:
         self._keeper.stdin.write(keeper.KEEP)
         self._keeper.stdin.flush()
         self._publish()
+        self._release()  # QEMU and its keeper hold the lock
 
     def stop(self) -> None:
         """Shut the board down in order; after a deadline, cut its power."""
@@ -264,9 +268,7 @@ class Machine:
     def kill(self) -> None:
         """Cut the power, and leave it off."""
         self._end()
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._release()
 
     def power_cut(self) -> None:
         """Cut the power, then start again from the same disk, at the same address."""
@@ -434,6 +436,7 @@ class Machine:
             blank=self._blank,
             pid=pid,
             keeper_pid=self._keeper.pid,
+            owner_pid=os.getpid(),
             kept=False,
             started_s=time.time(),
             ssh_host=HOST,
@@ -451,6 +454,11 @@ class Machine:
         state = self._folder / "access.json"
         state.with_suffix(".part").write_text(json.dumps(asdict(self._access), indent=1))
         state.with_suffix(".part").rename(state)
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     @property
     def _errors(self) -> Path:
@@ -627,16 +635,16 @@ class _Control:
 def _take(path: Path, name: str) -> IO[str]:
     """The machine's lock. Its text is the process that holds it."""
     lock = path.open("a+")
-    # A process that was killed leaves QEMU a moment to die.
-    deadline = time.monotonic() + 5
+    # A machine that is going down, or whose owner was killed, takes a moment.
+    deadline = time.monotonic() + _TAKE_DEADLINE_S
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except BlockingIOError:
-            lock.seek(0)
-            owner = lock.read().strip()
-            if time.monotonic() > deadline or (owner and Path("/proc", owner).exists()):
+            if time.monotonic() > deadline:
+                lock.seek(0)
+                owner = lock.read().strip()
                 lock.close()
                 raise UsageError(
                     f"machine {name} is already running, as process {owner}: end it with "

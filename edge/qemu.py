@@ -130,13 +130,15 @@ class Qmp:
         :param state: the file's descriptor.
         """
         self.command("stop")
-        self._migrate("migrate", state, timeout_s)
-        self.command("cont")
+        try:
+            self._migrate("migrate", state, timeout_s)
+        finally:
+            self._go_on(timeout_s)
 
     def resume(self, state: int, timeout_s: float) -> None:
         """What :meth:`save` wrote, into a QEMU that was started to take it."""
         self._migrate("migrate-incoming", state, timeout_s)
-        self.command("cont")
+        self._go_on(timeout_s)
 
     def _migrate(self, verb: str, state: int, timeout_s: float) -> None:
         self.command("migrate-set-capabilities", capabilities=[_EVENTS])
@@ -146,16 +148,29 @@ class Qmp:
             self.command("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
         self.command(verb, uri="fd:state")
         deadline = time.monotonic() + timeout_s
-        while (left := deadline - time.monotonic()) > 0:
-            self._connection.settimeout(left)
-            event = self._read()
+        while True:
+            self._connection.settimeout(max(deadline - time.monotonic(), 0.001))
+            try:
+                event = self._next()
+            except TimeoutError:
+                raise HostError(
+                    f"QEMU did not {verb} the machine's state in {timeout_s:g} s"
+                ) from None
             status = event.get("data", {}).get("status")
             if event.get("event") == "MIGRATION" and status == "completed":
                 self._connection.settimeout(_ANSWER_TIMEOUT_S)
                 return
             if event.get("event") == "MIGRATION" and status == "failed":
                 raise HostError(f"QEMU could not {verb} the machine's state")
-        raise HostError(f"QEMU did not {verb} the machine's state in {timeout_s:g} s")
+
+    def _go_on(self, timeout_s: float) -> None:
+        """QEMU says that all has been moved a moment before it is done with it."""
+        deadline = time.monotonic() + timeout_s
+        while self.command("query-status")["status"] in ("finish-migrate", "inmigrate"):
+            if time.monotonic() >= deadline:
+                raise HostError(f"QEMU did not end a migration in {timeout_s:g} s")
+            time.sleep(0.005)
+        self.command("cont")
 
     def _send(self, name: str, arguments: dict[str, object], descriptors: list[int]) -> None:
         request = json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n"
@@ -174,11 +189,20 @@ class Qmp:
 
     def _read(self) -> dict[str, Any]:
         try:
-            line = self._lines.readline()
+            return self._next()
         except TimeoutError:
             raise HostError(
                 "QEMU does not answer: another process may be talking to it; try again"
             ) from None
+
+    def _next(self) -> dict[str, Any]:
+        """
+        :raises TimeoutError: nothing comes.
+        """
+        try:
+            line = self._lines.readline()
+        except TimeoutError:
+            raise
         except OSError as error:
             raise HostError(f"QEMU is gone ({error.strerror})") from error
         if not line:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
+import os
+import shlex
 import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -18,7 +23,9 @@ from edge.board import Board
 
 if TYPE_CHECKING:  # a table of boards should not wait for SSH and scipy to be imported
     from edge.deploy import Deployment
+    from edge.image import BuiltImage
     from edge.inspection import Contents, Delegation
+    from edge.machine import Access
     from edge.preflight import Finding
     from edge.reference import Arrays
     from edge.run import Run
@@ -94,6 +101,94 @@ def _print_rows(console: Console, table: Table) -> None:
 def print_line(line: str) -> None:
     settle()
     Console(soft_wrap=True, highlight=False, markup=False).print(line)
+
+
+# --- emulated boards ----------------------------------------------------------------------------
+
+
+def machine_json(access: Access) -> dict[str, Any]:
+    return dataclasses.asdict(access)
+
+
+def machine_lines(access: Access, board: str) -> list[str]:
+    """How a machine is used, after it was started."""
+    known = f"-o UserKnownHostsFile={shlex.quote(access.known_hosts_file)}"
+    key = f"-i {shlex.quote(access.identity_file)}"
+    where = f"-p {access.ssh_port} {access.user}@{access.ssh_host}"
+    named = f"--board {board}" + ("" if access.name == board else f" --host {access.name}")
+    again = f"--board {board}" if access.name == board else f"--name {access.name}"
+    use = (
+        f"invoke bootstrap --board {board} --serial {access.console_url} "
+        f"--address {access.ssh_host}:{access.ssh_port} --user {access.user}"
+        if access.blank
+        else f"invoke deploy {named} --model FILE.tflite"
+    )
+    return [
+        f"{access.name} is up (image {access.image}, {access.cpu}, emulated)",
+        f"  use it:  {use}",
+        *([] if access.blank else [f"  log in:  ssh {key} {known} {where}"]),
+        f"  console: invoke console --board {board} --serial {access.console_url}",
+        f"  end it:  invoke qemu.down {again}",
+    ]
+
+
+def machines_table(found: Sequence[tuple[str, Access | None]]) -> Table:
+    made = table("emulated boards", ["machine", "state", "image", "SSH", "serial line"], left=5)
+    for column in ("since", "memory used", "process"):
+        made.add_column(column, justify="right", no_wrap=True)
+    for name, access in found:
+        if access is None:
+            made.add_row(name, "comes up or goes down")
+            continue
+        made.add_row(
+            name,
+            "up" if access.kept else f"up, for process {access.owner_pid}",
+            access.image + (" (blank)" if access.blank else ""),
+            f"{access.user}@{access.ssh_host}:{access.ssh_port}",
+            access.console_url,
+            _since(access.started_s),
+            size(resident_bytes) if (resident_bytes := _resident_bytes(access.pid)) else "",
+            str(access.pid),
+        )
+    return made
+
+
+def _since(started_s: float) -> str:
+    return str(datetime.timedelta(seconds=round(time.time() - started_s)))
+
+
+def _resident_bytes(pid: int) -> int:
+    """Memory of a process of this machine; 0 if it is gone."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def image_json(made: BuiltImage) -> dict[str, Any]:
+    return {
+        "name": made.image.name,
+        "path": str(made.directory),
+        "packages": len(made.image.lock),
+        "size_bytes": _disk_bytes(made),
+    }
+
+
+def image_line(made: BuiltImage) -> str:
+    return (
+        f"{made.directory}  {size(_disk_bytes(made))}, {len(made.image.lock)} packages of Debian "
+        f"{made.image.suite}, {made.image.architecture}"
+    )
+
+
+def _disk_bytes(made: BuiltImage) -> int:
+    """What it takes on this machine's disk: most of an image's files are holes."""
+    files = [path for path in made.directory.rglob("*") if path.is_file()]
+    return sum(path.stat().st_blocks * 512 for path in files)
+
+
+# --- tables -------------------------------------------------------------------------------------
 
 
 def table(title: str, columns: Sequence[str], *, left: int = 1) -> Table:

@@ -13,6 +13,7 @@ from edge.board import Board
 from edge.errors import UsageError
 from edge.facts import Condition, Facts
 from edge.layout import DeviceLayout
+from edge.machine import Machine
 from edge.transport import Transport, ssh
 from edge.transport.emulated import EmulatedTransport
 from edge.transport.local import LocalTransport
@@ -50,22 +51,53 @@ def connect(board: Board, progress: Callable[[str], None]) -> Iterator[Session]:
         elif board.emulation == "user":
             opened = _user_mode(board, progress)
         elif board.emulation == "machine":
-            guest = machine.running(board.name)
+            guest = machine.running(board.host or board.name)
+            if guest is None and board.host is None:
+                progress(f"machine {board.name} is down: starting it, for this command only")
+                guest = stack.enter_context(start(board, progress)).access
             if guest is None:
-                started = machine.Machine.start(
-                    image.load(_image(board)),
-                    name=board.name,
-                    cpu=board.cpu,
-                    cores=board.cores,
-                    memory_mib=board.memory_mib,
-                    progress=progress,
+                assert board.host is not None
+                opened = _over_ssh(board, ssh.resolve(board.host))
+            elif guest.blank:
+                raise UsageError(
+                    f"machine {guest.name} is blank: nobody's key is on it. Run `invoke bootstrap "
+                    f"--board {board.name} --serial {guest.console_url}`, then name it by --host"
                 )
-                guest = stack.enter_context(started).access
-            opened = _over_ssh(board, guest_target(guest))
+            else:
+                opened = _over_ssh(board, guest_target(guest))
         else:
             opened = _over_ssh(board, ssh.resolve(board.host or board.name))
         stack.enter_context(opened.transport)
         yield opened
+
+
+def start(
+    board: Board,
+    progress: Callable[[str], None],
+    *,
+    name: str | None = None,
+    fresh: bool = False,
+    blank: bool = False,
+    ssh_port: int = 0,
+) -> Machine:
+    """The virtual machine of an emulated board; see :meth:`Machine.start`.
+
+    :param name: of the machine; the board's own by default.
+    :raises UsageError: the board is not emulated in this way.
+    """
+    if board.emulation != "machine" or board.image is None:
+        raise UsageError(f"board {board.name} is no virtual machine: `invoke boards` shows those")
+    return Machine.start(
+        image.load(board.image),
+        name=name or board.name,
+        cpu=board.cpu,
+        cores=board.cores,
+        memory_mib=board.memory_mib,
+        fresh=fresh,
+        blank=blank,
+        ssh_port=ssh_port,
+        progress=progress,
+    )
 
 
 @dataclass(frozen=True)

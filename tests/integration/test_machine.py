@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import paramiko
 import pytest
 
-from edge import debian, emulator, image, machine
+from edge import debian, emulator, image, layout, machine, qemu
+from edge.console import Console
+from edge.debian import Progress
 from edge.errors import BoardError, HostError, UsageError
 from edge.machine import Machine
+from edge.snapshot import Snapshot
 
 NAME = "test-machine"
 
@@ -27,11 +34,21 @@ def start(
     *,
     fresh: bool = True,
     cpu: str = "cortex-a72",
-    data_disk_mib: int | None = None,
+    blank: bool = False,
+    data_disk_mib: int = 0,
+    ssh_port: int = 0,
+    progress: Progress = print,
 ) -> Machine:
     described = image.load("bookworm-arm64")
     return Machine.start(
-        described, name=name, fresh=fresh, cpu=cpu, data_disk_mib=data_disk_mib, progress=print
+        described,
+        name=name,
+        fresh=fresh,
+        blank=blank,
+        cpu=cpu,
+        data_disk_mib=data_disk_mib,
+        ssh_port=ssh_port,
+        progress=progress,
     )
 
 
@@ -81,10 +98,10 @@ def test_the_board_is_what_the_image_says(board: Machine) -> None:
 
 
 def test_files_belong_to_whom_they_should(board: Machine) -> None:
-    mine = run(board, "find / -xdev -user 1000 -print | sort", user="root").splitlines()
+    mine = run(board, "find / /home /data -xdev -user 1000 | sort -u", user="root").splitlines()
     assert {"/data", "/home/edge/.ssh/authorized_keys"} <= set(mine)
     assert all(path == "/data" or path.startswith("/home/edge") for path in mine)
-    assert run(board, "find / -xdev ! -user 0 ! -user 1000", user="root") == ""
+    assert run(board, "find / /home -xdev ! -user 0 ! -user 1000", user="root") == ""
     assert run(board, "stat -c '%U %a' /etc/shadow /tmp ~ ~/.ssh").splitlines() == [
         "root 600", "root 1777", "edge 755", "edge 700",
     ]  # fmt: skip
@@ -124,22 +141,20 @@ def test_a_stranger_is_refused(board: Machine) -> None:
 
 def test_another_process_sees_it_and_may_not_start_it_again(board: Machine) -> None:
     assert machine.running(NAME) == board.access
-    with pytest.raises(UsageError, match=f"already running as process {os.getpid()}"):
+    with pytest.raises(UsageError, match="already running, as process"):
         start()
 
 
 def test_the_serial_console_asks_who_it_is(board: Machine) -> None:
-    terminal = os.open(board.console_device, os.O_RDWR | os.O_NOCTTY)
-    try:
-        said = b""
-        deadline = time.monotonic() + 20
-        while b"login:" not in said and time.monotonic() < deadline:
-            os.write(terminal, b"\n")
-            said += os.read(terminal, 4096)
-    finally:
-        os.close(terminal)
-    assert b"edge-board login:" in said
+    with Console.open(board.console_url) as console:
+        console.write(b"\n")
+        console.wait_for("edge-board login:", 20)
     assert "edge-board login:" in board.console_log.read_text()
+
+
+def test_the_system_is_the_same_at_every_start(board: Machine) -> None:
+    assert "Read-only file system" in run(board, "touch /etc/x 2>&1 || true", user="root")
+    run(board, "touch /tmp/x /var/log/x", user="root")
 
 
 def test_what_was_flushed_survives_a_power_cut(board: Machine) -> None:
@@ -165,7 +180,221 @@ def test_a_pulled_cable_is_felt_and_heals(board: Machine) -> None:
     assert run(board, "echo well") == "well"
 
 
+def test_a_reboot_in_the_middle(board: Machine) -> None:
+    before = run(board, "echo kept > kept; cat /proc/sys/kernel/random/boot_id")
+    board.reboot()
+    assert run(board, "cat kept") == "kept"
+    assert run(board, "cat /proc/sys/kernel/random/boot_id") != before
+    assert abs(float(run(board, "date +%s")) - time.time()) < 5
+
+
+def test_a_board_that_restarts_by_itself_comes_back(board: Machine) -> None:
+    """Nobody on the host is there to tell it the time, or to go on."""
+    before = run(board, "cat /proc/sys/kernel/random/boot_id")
+    run(board, "(sleep 0.5; reboot -f) > /dev/null 2>&1 &", user="root")
+    again = before
+    deadline = time.monotonic() + 60
+    while again == before and time.monotonic() < deadline:
+        with contextlib.suppress(OSError, paramiko.SSHException, EOFError):
+            again = run(board, "cat /proc/sys/kernel/random/boot_id")
+    assert again != before
+
+
+def test_a_full_disk_and_an_empty_one(board: Machine) -> None:
+    board.fill_disk()
+    with pytest.raises(AssertionError, match="No space left"):
+        run(board, "dd if=/dev/zero of=big bs=4k count=2")
+    board.free_disk()
+    run(board, "dd if=/dev/zero of=big bs=1M count=8 && rm big")
+    board.fill_disk(keep_kib=512)
+    run(board, "dd if=/dev/zero of=some bs=1k count=256")
+    with pytest.raises(AssertionError, match="No space left"):
+        run(board, "dd if=/dev/zero of=big bs=1k count=512")
+    board.free_disk()
+    run(board, "rm -f some big")
+
+
+def test_the_clock_jumps(board: Machine) -> None:
+    board.jump_clock(3600)
+    assert 3000 < float(run(board, "date +%s")) - time.time() < 4200
+    board.jump_clock(-3600)
+    assert abs(float(run(board, "date +%s")) - time.time()) < 600
+
+
+def test_a_slow_link_in_both_directions(board: Machine) -> None:
+    def seconds(script: str, size_kib: int) -> float:
+        began = time.monotonic()
+        with paramiko.SSHClient() as client:
+            client.load_host_keys(str(board.known_hosts_file))
+            client.connect(
+                board.ssh_host, board.ssh_port, board.user,
+                key_filename=str(board.identity_file), look_for_keys=False, allow_agent=False,
+            )  # fmt: skip
+            began = time.monotonic()
+            stdin, stdout, _ = client.exec_command(script, timeout=60)
+            if not script.startswith("head"):
+                stdin.write(b"x" * (size_kib << 10))
+                stdin.channel.shutdown_write()
+            stdout.read()
+            assert stdout.channel.recv_exit_status() == 0
+        return time.monotonic() - began
+
+    up, down = "cat > /dev/null", "head -c 262144 /dev/zero"
+    fast = seconds(up, 256), seconds(down, 256)
+    board.slow_link(rate_kbit=1000)
+    slow = seconds(up, 256), seconds(down, 256)
+    # 256 KiB at 1000 kbit/s take 2.1 s, on however slow a host.
+    assert min(slow) > 1.5
+    board.slow_link(delay_ms=400)
+    began = time.monotonic()
+    assert run(board, "true") == ""
+    assert time.monotonic() - began > 1.6, "a login takes several round trips"
+    board.slow_link()
+    assert seconds(up, 256) < slow[0] and seconds(down, 256) < slow[1]
+    assert max(fast) < min(slow)
+
+
+def test_an_order_that_fails_is_told(board: Machine) -> None:
+    with pytest.raises(BoardError, match="the order 'dance' failed"):
+        board._order("dance")
+
+
+# --- its saved state ----------------------------------------------------------------------------
+
+
+def test_machines_that_resume_from_one_state_are_not_the_same() -> None:
+    said: list[str] = []
+    start("test-twin").stop()
+    with start("test-twin", progress=said.append) as one:
+        with start("test-stop", progress=said.append) as other:
+            assert len([line for line in said if line.endswith("(resumed)")]) == 2
+            script = "cat /proc/sys/kernel/random/boot_id; head -c 16 /dev/urandom | xxd -p"
+            assert set(run(one, script).split()).isdisjoint(run(other, script).split())
+            for board in (one, other):
+                assert abs(float(run(board, "date +%s")) - time.time()) < 5
+                run(board, f"echo {board.name} > name")
+        assert run(one, "cat name") == "test-twin"
+
+
+def test_a_corrupt_state_is_made_anew(board: Machine) -> None:
+    memory = next(board.image.directory.glob("state-cortex-a72-2-1024-0/memory"))
+    with memory.open("r+b") as file:
+        file.seek(memory.stat().st_size // 2)
+        file.write(b"damage")
+    said: list[str] = []
+    with start("test-stop", progress=said.append) as again:
+        assert run(again, "echo well") == "well"
+    assert any("is damaged: it is made anew" in line for line in said)
+    assert said[-1].endswith("(booted)")
+    with start("test-stop", progress=said.append):
+        assert said[-1].endswith("(resumed)")
+
+
+def test_a_state_that_qemu_refuses_is_made_anew(board: Machine) -> None:
+    memory = next(board.image.directory.glob("state-cortex-a72-2-1024-0/memory"))
+    key, _ = (memory.parent / "key").read_text().split()
+    memory.write_bytes(b"no state of any machine")
+    digest = hashlib.sha256(memory.read_bytes()).hexdigest()
+    (memory.parent / "key").write_text(f"{key} {digest}\n")
+    said: list[str] = []
+    with start("test-stop", progress=said.append) as again:
+        assert run(again, "echo well") == "well"
+    assert any("the saved state can't be resumed" in line for line in said)
+    with start("test-stop", progress=said.append):
+        assert said[-1].endswith("(resumed)")
+
+
+def test_a_full_cache_keeps_no_board_from_starting(
+    board: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = next(board.image.directory.glob("state-cortex-a72-2-1024-0/memory"))
+    memory.unlink()
+
+    def full(self: Snapshot, write: object, progress: object) -> None:
+        raise HostError("can't make the state: No space left on device")
+
+    said: list[str] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(Snapshot, "save", full)
+        with start("test-stop", progress=said.append) as again:
+            assert run(again, "echo well") == "well"
+    assert any(line.endswith("going on: the next start boots again") for line in said)
+    start("test-stop").stop()
+
+
 # --- its end ------------------------------------------------------------------------------------
+
+
+def test_a_kept_machine_goes_on_and_is_ended_by_another_process() -> None:
+    program = """
+        from edge import image
+        from edge.machine import Machine
+        board = Machine.start(image.load("bookworm-arm64"), name="test-kept", fresh=True)
+        board.detach()
+        print(board.pid)
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True, text=True, check=True, cwd=layout.firmware_dir().parent,
+    )  # fmt: skip
+    pid = int(result.stdout)
+    attached = Machine.attach("test-kept")
+    try:
+        assert is_alive(pid) and attached.pid == pid
+        assert run(attached, "echo kept > kept; echo well") == "well"
+        attached.power_cut()
+        assert attached.pid != pid and attached.access.kept
+        run(attached, "echo well")
+        pid, port = attached.pid, attached.ssh_port
+        Machine.attach("test-kept").stop()
+    finally:
+        with contextlib.suppress(UsageError):
+            Machine.attach("test-kept").kill()
+    assert not is_alive(pid)
+    assert not listens(port)
+    assert machine.running("test-kept") is None
+    assert all(name != "test-kept" for name, _ in machine.all_running())
+
+
+def test_ten_times_up_and_down_leave_nothing() -> None:
+    def files() -> set[Path]:
+        places = (layout.machines_dir() / "test-cycle", Path("/dev/shm"))
+        found = {path for place in places for path in place.rglob("*")}
+        return found | set(Path(tempfile.gettempdir()).glob("*edge*"))
+
+    start("test-cycle").stop()
+    before, processes = files(), qemus()
+    for _ in range(10):
+        board = start("test-cycle", fresh=False)
+        pid, keeper, port = board.pid, board.access.keeper_pid, board.ssh_port
+        board.detach()
+        Machine.attach("test-cycle").stop()
+        board.kill()
+        assert not is_alive(pid) and not is_alive(keeper) and not listens(port)
+    assert qemus() == processes
+    assert files() == before
+
+
+def qemus() -> set[str]:
+    """Process numbers of what runs for the machine ``test-cycle``."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if b"test-cycle" in (folder / "cmdline").read_bytes() and is_alive(int(folder.name)):
+                found.add(folder.name)
+    return found
+
+
+def test_a_board_that_hangs_is_powered_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_STOP_DEADLINE_S", 1.0)
+    said: list[str] = []
+    board = start("test-stop", progress=said.append)
+    pid = board.pid
+    with contextlib.suppress(AssertionError):
+        run(board, "kill -STOP $(pidof edge-control || pgrep -f edge-control)", user="root")
+    board.stop()
+    assert not is_alive(pid)
+    assert "machine test-stop does not shut down: power cut" in said
 
 
 def test_stop_leaves_nothing_and_keeps_the_disk() -> None:
@@ -218,15 +447,52 @@ def test_qemus_own_complaint_is_reported() -> None:
 
 
 def test_a_board_that_does_not_come_up_shows_its_console(monkeypatch: pytest.MonkeyPatch) -> None:
-    as_it_should_be = machine._disk
+    as_it_should_be = qemu._disk
 
-    def with_another_serial_number(path: Path, serial: str) -> list[str]:
-        return as_it_should_be(path, "other")
+    def with_another_serial_number(path: Path, serial: str, how: str) -> list[str]:
+        return as_it_should_be(path, "other" if serial == "system" else serial, how)
 
-    monkeypatch.setattr(machine, "_disk", with_another_serial_number)
+    monkeypatch.setattr(qemu, "_disk", with_another_serial_number)
     with pytest.raises(BoardError, match="no root file system on a disk"):
-        start("test-broken")
+        start("test-broken", cpu="cortex-a53")
     assert machine.running("test-broken") is None
+
+
+def test_a_kernel_that_panics_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_it_should_be = qemu.command
+
+    def with_another_init(*arguments: Any, **options: Any) -> list[str]:
+        argv = as_it_should_be(*arguments, **options)
+        append = argv.index("-append") + 1
+        return [*argv[:append], f"{argv[append]} rdinit=/no-such-program", *argv[append + 1 :]]
+
+    monkeypatch.setattr(qemu, "command", with_another_init)
+    with pytest.raises(BoardError, match=r"panicked; its console .* ends with:(.|\n)*panic"):
+        start("test-broken", cpu="cortex-a53")
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        pytest.raises(HostError, match="the port is taken"),
+    ):
+        start("test-broken", ssh_port=other.getsockname()[1])
+
+
+def test_a_socket_deep_in_the_file_system_is_reached(tmp_path: Path) -> None:
+    folder = tmp_path / ("deep" * 30) / ("deeper" * 30)
+    folder.mkdir(parents=True)
+    for _ in range(2):  # what a killed process left is in nobody's way
+        with (
+            machine._listening(folder, "qmp") as listener,
+            machine._connected(folder, "qmp", "m") as ours,
+        ):
+            theirs, _ = listener.accept()
+            with theirs:
+                ours.sendall(b"x")
+                assert theirs.recv(1) == b"x"
+    with pytest.raises(HostError, match="machine m does not listen"):
+        machine._connected(folder, "qmp", "m")
 
 
 # --- tools --------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "edge"
 
 # A module may import from floors above its own line only.
 FLOORS = (
-    ("edge", "edge.errors", "edge.onboard"),
+    ("edge", "edge.errors", "edge.onboard", "edge.keeper"),
     ("edge.layout", "edge.toml", "edge.options"),
     ("edge.artifact", "edge.abi", "edge.board", "edge.model", "edge.tiny", "edge.toolchain"),
     ("edge.debian", "edge.wheels", "edge.transport.command"),
@@ -25,7 +25,8 @@ FLOORS = (
         "edge.samples",
         "edge.console",
     ),
-    ("edge.runtime", "edge.stats"),
+    ("edge.runtime", "edge.stats", "edge.qemu"),
+    ("edge.snapshot",),
     ("edge.store", "edge.machine", "edge.run", "edge.release", "edge.split", "edge.preflight"),
     ("edge.reference", "edge.session", "edge.testing", "edge.support", "edge.probe"),
     ("edge.terminal",),

@@ -132,11 +132,10 @@ def test_applets_are_read_from_busyboxs_own_table() -> None:
         image.applets(b"\0[\0[[\0sh\0\0")
 
 
-def test_everything_but_the_home_belongs_to_root(tmp_path: Path) -> None:
-    (tmp_path / "etc").mkdir()
-    (tmp_path / "home/edge/.ssh").mkdir(parents=True)
+def test_everything_but_the_users_folder_belongs_to_root(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "edge/.ssh").mkdir(parents=True)
     commands = "".join(image._owner_commands(tmp_path))
-    assert 'set_inode_field "/etc" uid 0\n' in commands
-    assert 'set_inode_field "/home" gid 0\n' in commands
-    assert 'set_inode_field "/home/edge" uid 1000\n' in commands
-    assert 'set_inode_field "/home/edge/.ssh" gid 1000\n' in commands
+    assert 'set_inode_field "/root" gid 0\n' in commands
+    assert 'set_inode_field "/edge" uid 1000\n' in commands
+    assert 'set_inode_field "/edge/.ssh" gid 1000\n' in commands

@@ -1,14 +1,15 @@
-"""QEMU's command line, what is read from it, and the machine's folder."""
+"""The machine's folder: its lock, its sockets, its disk."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from edge import emulator, image, layout, machine
+from edge import image, layout, machine, report
 from edge.errors import UsageError
 
 
@@ -18,67 +19,45 @@ def built(folder: Path) -> image.BuiltImage:
     )
 
 
-def command(folder: Path, data_disk: Path | None = None, ssh_port: int = 0) -> list[str]:
-    return machine.command(
-        emulator.Tool(("qemu-system-aarch64", "-L", "/fw"), "7.2"),
-        built(folder),
-        machine.Hardware("cortex-a53", 4, 512),
-        disk=folder / "disk.ext4",
-        data_disk=data_disk,
-        console_log=folder / "console.log",
-        ssh_port=ssh_port,
-        qmp_fd=7,
-        control_fd=8,
+def access(folder: Path, name: str) -> machine.Access:
+    return machine.Access(
+        name=name,
+        image="bookworm-arm64",
+        image_id="bookworm-arm64-0",
+        cpu="cortex-a72",
+        cores=2,
+        memory_mib=1024,
+        data_disk_mib=0,
+        blank=False,
+        pid=os.getpid(),
+        keeper_pid=os.getpid(),
+        owner_pid=os.getpid(),
+        kept=True,
+        started_s=0.0,
+        ssh_host="127.0.0.1",
+        ssh_port=2222,
+        user="edge",
+        identity_file=str(folder / "key"),
+        known_hosts_file=str(folder / "known hosts"),
+        console_url="socket://127.0.0.1:1",
+        console_log=str(folder / "console.log"),
     )
 
 
-def after(argv: list[str], option: str) -> list[str]:
-    return [value for name, value in pairwise(argv) if name == option]
-
-
-def test_the_command_line_says_what_is_emulated(tmp_path: Path) -> None:
-    argv = command(tmp_path)
-    assert argv[:3] == ["qemu-system-aarch64", "-L", "/fw"]
-    assert after(argv, "-cpu") == ["cortex-a53"]
-    assert after(argv, "-smp") == ["4"]
-    assert after(argv, "-m") == ["512M"]
-    assert after(argv, "-kernel") == [str(tmp_path / "vmlinuz")]
-    assert after(argv, "-drive") == [
-        f"if=none,id=root,file={tmp_path}/disk.ext4,format=raw,cache=writeback"
-    ]
-
-
-def test_the_guest_is_reached_from_this_machine_only_and_reaches_nothing(tmp_path: Path) -> None:
-    assert after(command(tmp_path, ssh_port=2222), "-netdev") == [
-        "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:2222-:22"
-    ]
-
-
-def test_disks_are_known_by_their_serial_numbers(tmp_path: Path) -> None:
-    argv = command(tmp_path, data_disk=tmp_path / "data.ext4")
-    assert "virtio-blk-device,drive=root,serial=root" in argv
-    assert "virtio-blk-device,drive=data,serial=data" in argv
-
-
-def test_a_comma_in_a_path_does_not_end_the_option(tmp_path: Path) -> None:
-    drive = after(command(tmp_path / "a,b"), "-drive")[0]
-    assert f"file={tmp_path}/a,,b/disk.ext4," in drive
-
-
-def test_the_forwarded_port_is_read_from_qemus_table() -> None:
-    table = (
-        "Hub -1 (net):\r\n"
-        "  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r\n"
-        "  TCP[HOST_FORWARD]  13       127.0.0.1 34767       10.0.2.15    22     0     0\r\n"
-    )
-    assert machine.forwarded_port(table) == 34767
-    with pytest.raises(ValueError, match="no forwarded port"):
-        machine.forwarded_port("")
+def test_how_a_machine_is_used_can_be_typed_as_it_is_printed(tmp_path: Path) -> None:
+    said = "\n".join(report.machine_lines(access(tmp_path, "desk"), "qemu-virt"))
+    assert "invoke deploy --board qemu-virt --host desk" in said
+    assert f"-o UserKnownHostsFile='{tmp_path}/known hosts' -p 2222 edge@127.0.0.1" in said
+    assert "invoke qemu.down --name desk" in said
+    own = "\n".join(report.machine_lines(access(tmp_path, "qemu-virt"), "qemu-virt"))
+    assert "--host" not in own and "invoke qemu.down --board qemu-virt" in own
+    blank = dataclasses.replace(access(tmp_path, "new"), blank=True)
+    assert "ssh -i" not in "\n".join(report.machine_lines(blank, "qemu-virt"))
 
 
 def test_a_machine_is_held_by_one_process(tmp_path: Path) -> None:
     with machine._take(tmp_path / "lock", "m"):
-        message = f"machine m is already running as process {os.getpid()}"
+        message = f"m is already running, as process {os.getpid()}: end it with `invoke qemu.down"
         with pytest.raises(UsageError, match=message):
             machine._take(tmp_path / "lock", "m")
     machine._take(tmp_path / "lock", "m").close()
@@ -95,19 +74,48 @@ def test_a_machine_keeps_its_disk_until_the_image_changes(tmp_path: Path) -> Non
     folder.mkdir()
     said: list[str] = []
 
-    def prepare(name: str, *, fresh: bool = False) -> str:
+    def prepare(name: str, *, fresh: bool = False, blank: bool = False) -> tuple[str, bool]:
         (tmp_path / name).mkdir(exist_ok=True)
-        (tmp_path / name / "disk.ext4").write_text(name)
-        machine._prepare_disk(built(tmp_path / name), folder, fresh=fresh, progress=said.append)
-        return (folder / "disk.ext4").read_text()
+        (tmp_path / name / "home.ext4").write_text(name)
+        (tmp_path / name / "blank.ext4").write_text(f"{name} without a key")
+        is_blank = machine._prepare_home(
+            built(tmp_path / name), folder, fresh=fresh, blank=blank, progress=said.append
+        )
+        return (folder / "home.ext4").read_text(), is_blank
 
-    assert prepare("first") == "first"
-    (folder / "disk.ext4").write_text("used")
-    assert prepare("first") == "used"
-    assert prepare("first", fresh=True) == "first"
+    assert prepare("first") == ("first", False)
+    (folder / "home.ext4").write_text("used")
+    assert prepare("first") == ("used", False)
+    assert prepare("first", fresh=True) == ("first", False)
     assert said == []
-    assert prepare("second") == "second"
+    assert prepare("second") == ("second", False)
     assert said == ["bookworm-arm64 has changed: m gets a new disk"]
+    assert prepare("second", blank=True) == ("second without a key", True)
+    (folder / "home.ext4").write_text("with a key by now")
+    assert prepare("second") == ("with a key by now", True)
+    assert prepare("second", fresh=True) == ("second", False)
+
+
+def test_a_machine_that_nobody_runs_can_not_be_taken_over() -> None:
+    with pytest.raises(UsageError, match=r"m is not running: `invoke qemu.status`"):
+        machine.Machine.attach("m")
+
+
+def test_running_machines_are_those_whose_lock_is_held(tmp_path: Path) -> None:
+    for name in ("up", "down", "coming"):
+        (layout.machines_dir() / name).mkdir(parents=True)
+        machine._take(layout.machines_dir() / name / "lock", name).close()
+    up = access(tmp_path, "up")
+    (layout.machines_dir() / "up/access.json").write_text(json.dumps(dataclasses.asdict(up)))
+    (layout.machines_dir() / "down/access.json").write_text(json.dumps(dataclasses.asdict(up)))
+    with (
+        machine._take(layout.machines_dir() / "up/lock", "up"),
+        machine._take(layout.machines_dir() / "coming/lock", "coming"),
+    ):
+        assert machine.all_running() == (("coming", None), ("up", up))
+        assert machine.running("up") == up
+        assert machine.running("down") is None
+    assert machine.all_running() == ()
 
 
 def test_holes_stay_holes(tmp_path: Path) -> None:

@@ -1,0 +1,80 @@
+"""The keeper ends its program together with whoever wanted it, unless told to keep it."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edge import keeper
+
+
+@contextmanager
+def kept(*argv: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The keeper of a program, and the program's process number."""
+    with subprocess.Popen(
+        [sys.executable, "-I", str(Path(keeper.__file__)), *argv],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        try:
+            yield process, pid
+        finally:
+            process.kill()
+
+
+def ends(pid: int, timeout_s: float = 5) -> bool:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], timeout_s)[0])
+    finally:
+        os.close(descriptor)
+
+
+def say(process: subprocess.Popen[bytes], what: bytes) -> None:
+    assert process.stdin is not None
+    process.stdin.write(what)
+    process.stdin.close()
+
+
+def test_the_program_ends_with_the_lifeline() -> None:
+    with kept("sleep", "60") as (process, pid):
+        assert not ends(pid, 0.1)
+        say(process, b"")
+        assert ends(pid)
+        assert process.wait(5) == 128 + signal.SIGKILL
+
+
+def test_half_a_word_is_no_word() -> None:
+    with kept("sleep", "60") as (process, pid):
+        say(process, keeper.KEEP[:-1])
+        assert ends(pid)
+
+
+def test_a_kept_program_goes_on_without_the_lifeline() -> None:
+    with kept("sleep", "60") as (process, pid):
+        say(process, keeper.KEEP)
+        assert not ends(pid, 0.3)
+        process.terminate()
+        assert ends(pid)
+        assert process.wait(5) == 128 + signal.SIGKILL
+
+
+def test_the_program_ends_with_its_keeper() -> None:
+    with kept("sleep", "60") as (process, pid):
+        process.kill()
+        assert ends(pid)
+
+
+def test_the_programs_exit_code_is_the_keepers() -> None:
+    with kept("sh", "-c", "exit 7") as (process, _):
+        assert process.wait(5) == 7
