@@ -688,7 +688,9 @@ class _Exchange:
                 else:
                     self._look_for_trouble(line)
             if _ASKS_NAME.search(console._plain()):
-                self._rebooted("asks for a login")
+                if not console._hear(_QUIET_S):
+                    self._rebooted("asks for a login")
+                continue  # the first half of something else
             now = console._now()
             if overdue and now >= self._deadline:
                 self._late()
