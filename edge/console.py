@@ -51,7 +51,8 @@ _REPLY_S = 10.0
 """A login may take this long to ask for the password, or to refuse it."""
 _ASK_AGAIN_S = 2.0
 _ANSWER_S = 4.0
-_MAX_LINES = 65536
+_MAX_LINES = 32768
+"""Of an encoded output: 1.8 MB in base64, three minutes at 115200 baud."""
 _MAX_REPEATS = 5
 _MAX_TRIES = 3
 _CTRL_C = b"\x03"
@@ -606,6 +607,11 @@ class _Exchange:
             elif mark is not None and (found := _OUT.fullmatch(mark)):
                 arriving.head = (int(found.group(1)), found.group(2), found.group(3))
                 patience = _ASK_AGAIN_S
+                if arriving.count > _MAX_LINES:
+                    self._fail(
+                        f"the output of {self._what} is longer than a serial line is good for: "
+                        "write it to a file on the board, and fetch that over SSH"
+                    )
             elif not arriving.count:
                 # It is still running, or said that it has ended while the kernel talked.
                 self._type(":")
@@ -646,11 +652,6 @@ class _Exchange:
         encoding = arrived.head[1]
         stdout, stderr = (_decoded(part, encoding) for part in (lines[:cut], lines[cut + 1 :]))
         stdout, _, status = stdout.rpartition(b"\n")
-        if max(cut, len(lines) - cut - 1) >= _MAX_LINES:
-            self._fail(
-                f"the output of {self._what} is longer than a serial line is good for: write it "
-                "to a file on the board, and fetch that over SSH"
-            )
         if not status.isdigit():
             said = stderr.decode("utf-8", "replace").strip()
             self._fail(f"the board's shell could not keep the output of {self._what}: {said}")
