@@ -288,8 +288,8 @@ def test_a_wrong_password_is_refused(line: Console) -> None:
 
 def test_long_output_of_a_board(line: Console) -> None:
     line.login("root", "edge")
-    outcome = line.run(["seq", "18000"], timeout_s=240)
-    assert outcome.stdout == b"".join(b"%d\n" % i for i in range(1, 18001))
+    outcome = line.run(["seq", "19000"], timeout_s=240)
+    assert outcome.stdout == b"".join(b"%d\n" % i for i in range(1, 19001))
     assert len(outcome.stdout) > 100_000
 
 

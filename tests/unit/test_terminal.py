@@ -184,9 +184,8 @@ def test_an_emulated_board_has_the_line_of_its_machine(monkeypatch: pytest.Monke
 
 
 def test_a_board_without_a_port_is_told_the_remedy() -> None:
-    with pytest.raises(
-        UsageError, match=r"give --serial PORT .*, or write serial = .PORT. below \[boards.rpi4\]"
-    ):
+    says = r"give --serial PORT .*, or write serial = .PORT. below \[boards.rpi4\]"
+    with pytest.raises(UsageError, match=says):
         terminal.port_of(board.load("rpi4"))
     for name in ("localhost", "qemu-aarch64"):
         with pytest.raises(UsageError, match="has no serial line"):
