@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import math
 import os
 import re
@@ -133,6 +134,17 @@ def test_scattered_noise_is_mended_not_only_reported() -> None:
     assert opened(line).run(["big"], timeout_s=600).stdout == data
 
 
+def test_output_of_an_earlier_command_is_not_this_ones() -> None:
+    line = FakeSerial(logged_in=True)
+    line.on(["program"], stdout=b"right", takes_s=5)
+    digest = hashlib.sha256(b"CjA=\n-").hexdigest()
+    stale = (f"out 2 base64 {digest}", "=1:CjA=", "=2:-", "end")
+    for text in stale:
+        mark = text if text.startswith("=") else f":{text}"
+        line.later(2, lambda mark=mark: line.say(f"#deadbeef{mark}.\r\n"))  # type: ignore[misc]
+    assert opened(line).run(["program"]).text == "right"
+
+
 def test_a_line_that_always_lies_is_an_error() -> None:
     line = FakeSerial(logged_in=True)
     line.on(["big"], stdout=b"A" * 3000)
@@ -183,6 +195,27 @@ def test_the_log_has_every_byte(tmp_path: Path) -> None:
 
 
 # --- logins -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("logged_in", [False, True])
+def test_a_kernel_that_never_stops_keeps_nobody_out(logged_in: bool) -> None:
+    line = FakeSerial(logged_in=logged_in)
+    line.on(["id"], stdout=b"0")
+
+    def talk() -> None:
+        line.say("[ 4242.000001] usb 1-1: reset\r\n")
+        line.later(0.3, talk)
+
+    talk()
+    console = opened(line)
+    console.login("root", "edge", timeout_s=120)
+    assert console.run(["id"], timeout_s=60).text == "0"
+
+
+def test_a_question_is_known_with_the_kernel_in_its_middle() -> None:
+    line = FakeSerial()
+    line.outgoing = lambda data: data.replace(b"Passw", b"Passw[   12.000001] usb 1-1: x\r\n")
+    opened(line).login("root", "edge", timeout_s=30)
 
 
 def test_a_half_typed_line_is_never_run() -> None:
