@@ -51,7 +51,8 @@ _REPLY_S = 10.0
 """A login may take this long to ask for the password, or to refuse it."""
 _ASK_AGAIN_S = 2.0
 _ANSWER_S = 4.0
-_MAX_LINES = 65536
+_MAX_LINES = 32768
+"""Of an encoded output: 1.8 MB in base64, three minutes at 115200 baud."""
 _MAX_REPEATS = 5
 _MAX_TRIES = 3
 _CTRL_C = b"\x03"
@@ -69,6 +70,7 @@ _BOOTS = re.compile(
     r"Booting Linux on|Starting kernel \.\.\.|reboot: (?:Restarting system|Power down)|"
     r"The system is going down"
 )
+_KERNEL = re.compile(r"\[ *\d+\.\d{6}\] [^\n]*\n")
 _PANIC = re.compile(r"Kernel panic - not syncing.*")
 _COUNTS_DOWN = re.compile(r"stop autoboot|\[ {3}[ 1-5]\d\.\d{6}\]")
 _LOADER = re.compile(r"(?:^|\n)(?:=>|U-Boot>|[^\n]{0,20}# boot>|grub>) ?$")
@@ -360,11 +362,11 @@ class _Login:
     def perform(self) -> None:
         console = self._console
         self._listen()
-        if not (_ASKS_NAME.search(console._plain()) or _ASKS_PASSWORD.search(console._plain())):
+        if not (_ASKS_NAME.search(self._seen()) or _ASKS_PASSWORD.search(self._seen())):
             console.write(_KNOCK)
             self._listen()
         while True:
-            seen = console._plain()
+            seen = self._seen()
             if self._proved and (said := _REFUSED.search(seen)):
                 raise UnreachableError(
                     f"{console.name}: the board says '{said.group()}' to user '{self._user}': "
@@ -390,13 +392,21 @@ class _Login:
         """
         console = self._console
         quiet = _QUIET_S
+        enough = console._now() + _REPLY_S
         while console._hear(min(quiet, self._left())):
-            seen = console._plain()
-            quiet = _BOOT_QUIET_S if _boots(seen) else _QUIET_S
+            console._text = console._text[-_TAIL:]
+            quiet = _BOOT_QUIET_S if _boots(console._plain()) else _QUIET_S
+            if quiet == _QUIET_S and console._now() > enough:
+                return  # a kernel that never stops
+            seen = self._seen()
             if _ASKS_NAME.search(seen) or _ASKS_PASSWORD.search(seen):
                 # A moment more: the kernel may be talking, and "login:" may be half a sentence.
                 console._settle(min(self._deadline, console._now() + _QUIET_S))
                 return
+
+    def _seen(self) -> str:
+        """What has come, without the kernel's messages: they may stand in the middle of a word."""
+        return _KERNEL.sub("", self._console._plain())
 
     def _left(self) -> float:
         left = self._deadline - self._console._now()
@@ -414,7 +424,7 @@ class _Login:
         console._text = ""
         console.write(text.encode() + b"\r")
         until = console._now() + _REPLY_S
-        while console._now() < until and not console._plain().partition("\n")[2].strip():
+        while console._now() < until and not self._seen().partition("\n")[2].strip():
             console._hear(min(until - console._now(), self._left()))
         self._listen()
 
@@ -451,20 +461,20 @@ class _Login:
         if not self._named:
             console.write(_CTRL_C)
             console._settle(min(self._deadline, console._now() + 4 * _QUIET_S))
-            if _ASKS_NAME.search(console._plain()):
+            if _ASKS_NAME.search(self._seen()):
                 return False
         nonce = secrets.token_hex(4)
         script = 'printf "\\n%s%s.\\n" "#" "@:$(id -un||whoami)"'.replace("@", nonce)
         console.write(f" sh -c '{script}'\n".encode())
         heard = console._now()
         while console._now() - heard < _ANSWER_S:
-            for line in console._plain().splitlines(keepends=True):
+            for line in self._seen().splitlines(keepends=True):
                 if (mark := _MARK.search(line.strip("\n"))) and mark.group(1) == nonce:
                     return self._is_ours(mark.group(2).strip())
-            if self._proved and _REFUSED.search(console._plain()):
+            if self._proved and _REFUSED.search(self._seen()):
                 return False
             console._hear(min(_ANSWER_S, self._left()))
-            tail = console._plain()
+            tail = self._seen()
             if _ASKS_NAME.search(tail) or _ASKS_PASSWORD.search(tail):
                 return False
         console._text = ""
@@ -606,6 +616,11 @@ class _Exchange:
             elif mark is not None and (found := _OUT.fullmatch(mark)):
                 arriving.head = (int(found.group(1)), found.group(2), found.group(3))
                 patience = _ASK_AGAIN_S
+                if arriving.count > _MAX_LINES:
+                    self._fail(
+                        f"the output of {self._what} is longer than a serial line is good for: "
+                        "write it to a file on the board, and fetch that over SSH"
+                    )
             elif not arriving.count:
                 # It is still running, or said that it has ended while the kernel talked.
                 self._type(":")
@@ -646,11 +661,6 @@ class _Exchange:
         encoding = arrived.head[1]
         stdout, stderr = (_decoded(part, encoding) for part in (lines[:cut], lines[cut + 1 :]))
         stdout, _, status = stdout.rpartition(b"\n")
-        if max(cut, len(lines) - cut - 1) >= _MAX_LINES:
-            self._fail(
-                f"the output of {self._what} is longer than a serial line is good for: write it "
-                "to a file on the board, and fetch that over SSH"
-            )
         if not status.isdigit():
             said = stderr.decode("utf-8", "replace").strip()
             self._fail(f"the board's shell could not keep the output of {self._what}: {said}")
@@ -688,7 +698,9 @@ class _Exchange:
                 else:
                     self._look_for_trouble(line)
             if _ASKS_NAME.search(console._plain()):
-                self._rebooted("asks for a login")
+                if not console._hear(_QUIET_S):
+                    self._rebooted("asks for a login")
+                continue  # the first half of something else
             now = console._now()
             if overdue and now >= self._deadline:
                 self._late()

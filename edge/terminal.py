@@ -52,7 +52,9 @@ def port_of(board: Board, given: str | None = None) -> str:
 def _machine_port(name: str) -> str:
     access = machine.running(name)
     if access is None:
-        raise UsageError(f"machine {name} is not running: start it with `invoke qemu.up -b {name}`")
+        raise UsageError(
+            f"machine {name} is not running: start it with `invoke qemu.up --board {name}`"
+        )
     return access.console_url
 
 
