@@ -7,12 +7,17 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from edge import abi, board, build, deploy, image, layout, machine, session
 from edge.release import Release
 from edge.session import Session
 from examples.digits import dataset
+
+# How long an example takes says something about the machine and nothing about the code.
+hypothesis.settings.register_profile("edge", deadline=None)
+hypothesis.settings.load_profile("edge")
 
 GUEST = "test-qemu-virt"
 """Machines of tests have names of their own: a developer's running board stays as it is."""
