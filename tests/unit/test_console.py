@@ -164,8 +164,8 @@ def test_what_is_typed_wrongly_is_never_run() -> None:
 
 def test_a_text_split_between_reads_is_one_text() -> None:
     line = FakeSerial(split=[1])
-    line.say("Grüße\r\n")
-    assert opened(line).wait_for(re.compile("Gr..e"), 1) == "Grüße"
+    line.say("5 € süß\r\n")
+    assert opened(line).wait_for(re.compile("5 . s.ß"), 1) == "5 € süß"
 
 
 def test_a_pattern_leaves_what_follows() -> None:
@@ -216,6 +216,20 @@ def test_a_question_is_known_with_the_kernel_in_its_middle() -> None:
     line = FakeSerial()
     line.outgoing = lambda data: data.replace(b"Passw", b"Passw[   12.000001] usb 1-1: x\r\n")
     opened(line).login("root", "edge", timeout_s=30)
+
+
+def test_a_last_login_is_no_question() -> None:
+    line = FakeSerial()
+
+    def enter() -> None:
+        line.say("\r\nLast login: ")
+        line._back()
+        del line._ready[-2:]
+        line.later(1, lambda: line.say("Fri Nov 20 on ttyS0\r\n# "))
+
+    line._enter = enter  # type: ignore[method-assign]
+    opened(line).login("root", "edge")
+    assert line.sent.count(b"root\r") == 1
 
 
 def test_a_half_typed_line_is_never_run() -> None:
