@@ -697,7 +697,9 @@ class _Exchange:
                     return found.group(2).strip()
                 else:
                     self._look_for_trouble(line)
-            if _ASKS_NAME.search(console._plain()):
+            # The question for a name is already answered if something typed waited for it.
+            seen = console._plain()
+            if _ASKS_NAME.search(seen) or _ASKS_PASSWORD.search(seen):
                 if not console._hear(_QUIET_S):
                     self._rebooted("asks for a login")
                 continue  # the first half of something else

@@ -387,6 +387,19 @@ def test_a_reboot_is_named(text: str, says: str) -> None:
     assert line.clock() < 10
 
 
+def test_a_reboot_is_seen_though_its_login_took_what_was_typed() -> None:
+    line = FakeSerial(logged_in=True)
+    line.on(["slow"], takes_s=600)
+
+    def quiet_boot() -> None:
+        line.boot("")
+        line._login(":")
+
+    line.later(5, quiet_boot)
+    with pytest.raises(BoardRebooted, match="asks for a login"):
+        opened(line).run(["slow"], timeout_s=100)
+
+
 def test_a_reboot_in_the_middle_of_the_output_is_named() -> None:
     line = FakeSerial(logged_in=True, split=[500])
     line.on(["big"], stdout=b"x" * 50_000)
