@@ -395,10 +395,10 @@ def test_a_reboot_is_seen_though_its_login_took_what_was_typed() -> None:
         line.boot("")
         line._login(":")
 
-    line.later(5, quiet_boot)
+    line.later(6, quiet_boot)
     with pytest.raises(BoardRebooted, match="asks for a login"):
         opened(line).run(["slow"], timeout_s=100)
-    assert line.clock() < 6
+    assert line.clock() < 7
 
 
 def test_a_reboot_in_the_middle_of_the_output_is_named() -> None:
