@@ -443,6 +443,8 @@ def _build_system(
     for path, (text, mode) in {
         **_guest_files(image),
         "etc/ssh/ssh_host_ed25519_key": (access.host.read_text(), 0o600),
+        # Anybody on the board may read it, as on a real one: `bootstrap` does.
+        "etc/ssh/ssh_host_ed25519_key.pub": (access.public(access.host) + "\n", 0o644),
     }.items():
         (root / path).write_text(text)
         (root / path).chmod(mode)

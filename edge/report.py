@@ -22,6 +22,7 @@ from rich.table import Table
 from edge.board import Board
 
 if TYPE_CHECKING:  # a table of boards should not wait for SSH and scipy to be imported
+    from edge.bootstrap import Bootstrapped
     from edge.deploy import Deployment
     from edge.image import BuiltImage
     from edge.inspection import Contents, Delegation
@@ -101,6 +102,51 @@ def _print_rows(console: Console, table: Table) -> None:
 def print_line(line: str) -> None:
     settle()
     Console(soft_wrap=True, highlight=False, markup=False).print(line)
+
+
+# --- a board's first login ----------------------------------------------------------------------
+
+
+def bootstrap_lines(done: Bootstrapped) -> list[str]:
+    file = f"{done.known_hosts}, as {done.target.host_key_names[0]}"
+    recorded = f"recorded in {file}" if done.recorded else f"known already ({file})"
+    keys = [f"{key.kind} {key.fingerprint}" for key in done.host_keys]
+    added = "added to" if done.key_added else "was already in"
+    said = "".join(c if c.isprintable() else "?" for c in done.facts.system)
+    return [
+        f"{done.board.name} answers at {done.target.address}: {said}",
+        *(f"  host key:  {key}, read over {done.serial}" for key in keys),
+        f"             {recorded}",
+        f"  your key:  {done.key.path} {done.key.key.fingerprint} {added} ~{done.target.user}/.ssh/"
+        "authorized_keys",
+        f"  {done.lab}: [boards.{done.board.name}] host = {done.host}"
+        + ("" if done.lab_changed else " (as before)"),
+        f"next: invoke deploy --board {done.board.name} --model FILE.tflite",
+    ]
+
+
+def bootstrap_json(done: Bootstrapped) -> dict[str, Any]:
+    return {
+        "board": done.board.name,
+        "host": done.host,
+        "address": done.target.address,
+        "serial": done.serial,
+        "host_keys": [{"type": key.kind, "fingerprint": key.fingerprint} for key in done.host_keys],
+        "known_hosts": {
+            "path": str(done.known_hosts),
+            "name": done.target.host_key_names[0],
+            "added": done.recorded,
+        },
+        "key": {
+            "path": str(done.key.path),
+            "fingerprint": done.key.key.fingerprint,
+            "added": done.key_added,
+        },
+        "lab": {"path": str(done.lab), "changed": done.lab_changed},
+        "facts": {
+            name: getattr(done.facts, name) for name in ("model", "system", "kernel", "machine")
+        },
+    }
 
 
 # --- emulated boards ----------------------------------------------------------------------------

@@ -51,7 +51,9 @@ def connect(board: Board, progress: Callable[[str], None]) -> Iterator[Session]:
         elif board.emulation == "user":
             opened = _user_mode(board, progress)
         elif board.emulation == "machine":
-            guest = machine.running(board.host or board.name)
+            name = board.host or board.name
+            # An address is no machine's name, nor can it be one.
+            guest = None if set(name) & set("@:/") else machine.running(name)
             if guest is None and board.host is None:
                 progress(f"machine {board.name} is down: starting it, for this command only")
                 guest = stack.enter_context(start(board, progress)).access
@@ -61,7 +63,8 @@ def connect(board: Board, progress: Callable[[str], None]) -> Iterator[Session]:
             elif guest.blank:
                 raise UsageError(
                     f"machine {guest.name} is blank: nobody's key is on it. Run `invoke bootstrap "
-                    f"--board {board.name} --serial {guest.console_url}`, then name it by --host"
+                    f"--board {board.name} --serial {guest.console_url} --address "
+                    f"{guest.ssh_host}:{guest.ssh_port}`, which writes its address into lab.toml"
                 )
             else:
                 opened = _over_ssh(board, guest_target(guest))

@@ -685,6 +685,60 @@ def console(
 
 @task(
     help={
+        "board": _BOARD,
+        "serial": "its serial line, instead of lab.toml's: see `invoke console`",
+        "baud": "bits per second",
+        "user": "who logs in, on the line and then over SSH; else whom `ssh` would log in",
+        "password-file": "its first line is the password; else $EDGE_PASSWORD, or you are asked",
+        "key": "your public key, FILE.pub, instead of the first one that `ssh` would use",
+        "address": "HOST or HOST:PORT of its SSH server, instead of what the board says",
+        "force": "replace another host or serial in lab.toml",
+        "json": _JSON,
+    }
+)
+@_clear
+def bootstrap(
+    _: Any,
+    board: str,
+    serial: str | None = None,
+    baud: str = "115200",
+    user: str | None = None,
+    password_file: str | None = None,
+    key: str | None = None,
+    address: str | None = None,
+    force: bool = False,
+    json: bool = False,
+) -> None:
+    """From a freshly flashed board with a serial login to one that deploys reach.
+
+    invoke bootstrap --board rpi4 --serial /dev/ttyUSB0 --user pi
+
+    Over the serial line: reads the board's addresses and host keys, and puts your public key on it.
+    Here: records the host keys in your known_hosts and the address in lab.toml, when a server with
+    one of these keys has answered there. Run twice, it changes nothing.
+    """
+    from edge import board as board_module
+    from edge import bootstrap as bootstrap_module
+    from edge import report, terminal
+    from edge.console import Console
+
+    target = board_module.load(board)
+    login = bootstrap_module.login_name(target, user)
+    port = terminal.port_of(target, serial)
+    number = int(_number("--baud", baud))
+    plan = bootstrap_module.plan(login, address=address, key=_path(key), serial=serial, force=force)
+    secret = bootstrap_module.password(login, port, _path(password_file))
+    with Console.open(port, baud=number) as opened:
+        done = bootstrap_module.bootstrap(target, opened, plan, secret, report.progress)
+    if json:
+        report.print_json(report.bootstrap_json(done))
+    else:
+        for line in report.bootstrap_lines(done):
+            report.print_line(line)
+
+
+@task(
+    help={
         "board": "an emulated board: see `invoke boards`",
         "name": "of the machine, for several of one board; the board's own by default",
         "fresh": "with a new disk: what was deployed to it is gone",
@@ -834,7 +888,9 @@ def build_image(_: Any, board: str, json: bool = False) -> None:
 
 
 qemu = Collection("qemu", up, down, status, build_image)
-namespace = Collection(boards, build, deploy, bench, infer, inspect, probe, doctor, console, qemu)
+namespace = Collection(
+    boards, build, deploy, bench, infer, inspect, probe, doctor, console, bootstrap, qemu
+)
 
 
 def main() -> None:

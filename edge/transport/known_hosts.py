@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,16 @@ def hashed(name: str) -> str:
 def record(file: Path, name: str, key: HostKey) -> None:
     """Append a line, as ``ssh`` does when a key is accepted."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8") as out:
-        out.write(f"{name} {key.kind} {base64.b64encode(key.blob).decode()}\n")
+    with file.open("a+b") as out:
+        # An editor may have left the last line without an end.
+        before = b"\n" if out.tell() and _last_byte(out) != b"\n" else b""
+        line = f"{name} {key.kind} {base64.b64encode(key.blob).decode()}\n"
+        out.write(before + line.encode())
+
+
+def _last_byte(file: BinaryIO) -> bytes:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1)
 
 
 def _parse(line: str, file: Path, number: int) -> Entry | None:

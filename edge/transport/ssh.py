@@ -22,7 +22,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import IO, Any
@@ -43,7 +43,13 @@ from edge.transport.command import (
 )
 from edge.transport.hostfile import appearing, readable
 from edge.transport.known_hosts import HostKey
-from edge.transport.target import SshTarget, checked_host, from_options, parse_options
+from edge.transport.target import (
+    SshTarget,
+    checked_host,
+    from_options,
+    parse_options,
+    parts_of,
+)
 
 __all__ = ["SshProcess", "SshTarget", "SshTransport", "connect", "resolve"]
 
@@ -65,8 +71,9 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 def resolve(host: str, *, config: Path | None = None) -> SshTarget:
-    """What the user's ``ssh`` would do with ``host`` (an alias, an address, ``user@address``).
+    """What the user's ``ssh`` would do with ``host``.
 
+    It may be an alias, an address, ``user@address`` or ``ssh://user@address:port``.
     ``config`` stands in for ``~/.ssh/config``, as with ``ssh -F``.
 
     :raises UsageError: ``host`` is no host name, or the configuration has an error.
@@ -101,7 +108,7 @@ def resolve(host: str, *, config: Path | None = None) -> SshTarget:
 
 def _lookup_without_client(host: str, config: Path | None) -> dict[str, list[str]]:
     """The same keywords as from ``ssh -G``, with OpenSSH's defaults where they matter."""
-    user, _, alias = host.rpartition("@")
+    user, alias, port = parts_of(host)
     home = Path.home() / ".ssh"
     file = config or home / "config"
     try:
@@ -113,6 +120,8 @@ def _lookup_without_client(host: str, config: Path | None) -> dict[str, list[str
     options = {k: v if isinstance(v, list) else [str(v)] for k, v in found.items()}
     if user:
         options["user"] = [user]
+    if port:
+        options["port"] = [str(port)]
     options.setdefault("user", [getpass.getuser()])
     options.setdefault(
         "identityfile", [str(home / f"id_{kind}") for kind in ("rsa", "ecdsa", "ed25519")]
@@ -232,7 +241,18 @@ class _Way:
             reason = f"no answer in {timeout_s:g} s"
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-        raise UnreachableError(_no_board(target, reason)) from None
+        raise NoWay(_no_board(target, reason), reason) from None
+
+
+class NoWay(UnreachableError):
+    """Nobody answers.
+
+    :ivar reason: in a few words.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def _no_board(target: SshTarget, reason: str) -> str:
@@ -329,6 +349,31 @@ def check_host_key(target: SshTarget, key: HostKey) -> None:
     )
 
 
+def shown_key(target: SshTarget, kinds: Collection[str], *, timeout_s: float = 10.0) -> HostKey:
+    """The key that the server at ``target`` proves to have; nobody logs in, nothing is compared.
+
+    :param kinds: types of keys that are asked for first.
+    :raises NoWay: nobody answers there, or no SSH server.
+    """
+    timeout_s = min(timeout_s, target.connect_timeout_s or timeout_s)
+    way = _Way(target, timeout_s)
+    transport: paramiko.Transport | None = None
+    try:
+        transport = paramiko.Transport(way.socket)
+        options = transport.get_security_options()
+        options.key_types = _first_of(options.key_types, kinds)
+        transport.start_client(timeout=timeout_s)
+        key = transport.get_remote_server_key()
+        return HostKey(key.get_name(), key.asbytes())
+    except _FAILURES as error:
+        reason = way.close() or "no SSH server answers"
+        raise NoWay(_no_board(target, reason), reason) from error
+    finally:
+        if transport is not None:
+            transport.close()
+        way.close()
+
+
 def _first_login(target: SshTarget) -> str:
     argv = ["ssh"]
     if target.config:
@@ -351,9 +396,14 @@ def preferred_key_types(target: SshTarget, offered: Sequence[str]) -> list[str]:
         for entry in known.of(name)
         if not entry.marker
     }
-    if "ssh-rsa" in kinds:
-        kinds |= {"rsa-sha2-512", "rsa-sha2-256"}  # the same key, signed with a better hash
-    return sorted(offered, key=lambda kind: kind not in kinds)
+    return _first_of(offered, kinds)
+
+
+def _first_of(offered: Sequence[str], kinds: Collection[str]) -> list[str]:
+    wanted = set(kinds)
+    if "ssh-rsa" in wanted:
+        wanted |= {"rsa-sha2-512", "rsa-sha2-256"}  # the same key, signed with a better hash
+    return sorted(offered, key=lambda kind: kind not in wanted)
 
 
 # --- logging in ---------------------------------------------------------------------------------

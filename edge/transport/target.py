@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from edge.errors import UsageError
 
@@ -72,9 +73,32 @@ def checked_host(host: str) -> str:
     """
     if not host or host.startswith("-") or _SHELL_CHARACTERS.search(host):
         raise UsageError(
-            f"{host!r} is no host: give an alias from ~/.ssh/config, an address, or user@address"
+            f"{host!r} is no host: give an alias from ~/.ssh/config, an address, user@address, or "
+            "ssh://user@address:port"
         )
     return host
+
+
+def parts_of(host: str) -> tuple[str, str, int | None]:
+    """User, host and port of what a user typed; "" and None for what is not in it.
+
+    :raises UsageError: an ``ssh://`` address with a port that is none.
+    """
+    if not host.startswith("ssh://"):
+        user, _, name = host.rpartition("@")
+        return user, name, None
+    try:
+        address = urlsplit(host)
+        return address.username or "", address.hostname or "", address.port
+    except ValueError:
+        raise UsageError(f"{host!r} is no host: write ssh://user@address:port") from None
+
+
+def destination(user: str, host: str, port: int = 22) -> str:
+    """What leads ``ssh`` there: ``user@host``, or an ``ssh://`` address for another port."""
+    if port == 22:
+        return f"{user}@{host}"
+    return f"ssh://{user}@{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def parse_options(text: str) -> dict[str, list[str]]:
@@ -101,7 +125,7 @@ def from_options(
         return next(iter(options.get(keyword, ())), default)
 
     # ssh names the host itself, without the user and the port of an ssh:// address
-    alias = first("host", host.rpartition("@")[2])
+    alias = first("host", parts_of(host)[1])
     hostname = first("hostname", alias)
     user = first("user") or getpass.getuser()
     try:
