@@ -652,14 +652,16 @@ export PATH=/usr/sbin:/usr/bin
 mkdir -p /dev/pts /dev/shm
 mount -a
 mkdir -p /run/sshd /run/edge
+# Servers listen on all addresses, those to come as well; starting one takes longest.
+if [ -x /usr/sbin/sshd ]; then
+    /usr/sbin/sshd &
+else
+    dropbear -s -r /etc/ssh/dropbear_ed25519_host_key &
+fi
 ifconfig lo 127.0.0.1
 ifconfig eth0 10.0.2.15 netmask 255.255.255.0
-if [ -x /usr/sbin/sshd ]; then
-    /usr/sbin/sshd
-else
-    dropbear -s -r /etc/ssh/dropbear_ed25519_host_key
-fi
 hostname -F /etc/hostname
+wait
 """
 
 _CONTROL = """\
@@ -669,17 +671,22 @@ _CONTROL = """\
 # answered by "done" or "failed".
 export PATH=/usr/sbin:/usr/bin
 
-by_serial_number() {
-    for disk in /sys/block/vd*; do
-        if [ "$(cat "$disk/serial")" = "$1" ]; then echo "/dev/${disk##*/}"; fi
-    done
-}
+# Disks come up in any order, and so do ports: each is known by what it says of itself.
+home=
+data=
+for disk in /sys/block/vd*; do
+    read -r serial < "$disk/serial"
+    case $serial in
+        home) home=/dev/${disk##*/} ;;
+        data) data=/dev/${disk##*/} ;;
+    esac
+done
 
 # Nothing of /home may be in memory when a state is saved: it differs from machine to machine.
 start() {
+    if [ -e /run/edge/started ]; then return; fi
     if [ -n "$1" ]; then echo "$1 $2 $3" | edge-wake; fi
-    mount -t ext4 -o noatime "$(by_serial_number home)" /home
-    data=$(by_serial_number data)
+    mount -t ext4 -o noatime "$home" /home
     if [ -n "$data" ]; then mount -t ext4 -o noatime "$data" /data; fi
     : > /run/edge/started
 }
@@ -744,9 +751,8 @@ obey() {
 
 port=
 while [ -z "$port" ]; do
-    # The port's number depends on the order in which virtio devices came up.
     for name in /sys/class/virtio-ports/*/name; do
-        if [ "$(cat "$name" 2>/dev/null)" = edge.control ]; then port=${name%/name}; fi
+        if read -r found < "$name" && [ "$found" = edge.control ]; then port=${name%/name}; fi
     done
     [ -n "$port" ] || sleep 0.05
 done
@@ -756,7 +762,7 @@ while :; do
         case $order in
             "") ;;
             hello) if [ -e /run/edge/started ]; then echo ready >&3; else echo hold >&3; fi ;;
-            start) start "$one" "$two" "$three"; echo ready >&3 ;;
+            start) start "$one" "$two" "$three" ;;
             poweroff) shut_down poweroff ;;
             reboot) echo done >&3; shut_down reboot ;;
             *) if obey "$order" "$one" "$two" >/dev/null 2>&1; then echo done >&3
@@ -764,7 +770,7 @@ while :; do
         esac
     done
     # Nobody listens: the board has been started again from within, and goes on by itself.
-    if [ ! -e /run/edge/started ]; then start; fi
+    start
     # Blocks until the host listens again.
     echo >&3
 done

@@ -288,8 +288,7 @@ class Machine:
         self._log_begins = self.console_log.stat().st_size
         with self._control() as control:
             control.order("reboot", _ORDER_DEADLINE_S)
-            control.await_started(deadline)
-        self._await_ssh(deadline)
+            self._bring_up(control, deadline)
 
     # --- faults ---
 
@@ -351,8 +350,7 @@ class Machine:
             if control.greet(deadline) == "hold":
                 self._await_ssh(deadline)
                 self._save(saved)
-            control.await_started(deadline)
-        self._await_ssh(deadline)
+            self._bring_up(control, deadline)
 
     def _resumes(self, tool: emulator.Tool, ssh_port: int, state: IO[bytes]) -> bool:
         self._progress(f"resuming {self.name} ({self.hardware.cpu}, emulated)")
@@ -361,13 +359,19 @@ class Machine:
             with self._spawn(tool, ssh_port, resume=True) as control:
                 with self._qmp() as monitor:
                     monitor.resume(state.fileno(), _STATE_DEADLINE_S)
-                control.await_started(deadline)
-            self._await_ssh(deadline)
+                self._bring_up(control, deadline)
         except (HostError, BoardError) as error:
             self._progress(f"the saved state can't be resumed ({error}): it is made anew")
             self._end()
             return False
         return True
+
+    def _bring_up(self, control: _Control, deadline: float) -> None:
+        """From wherever the board is to one that can be used."""
+        if control.greet(deadline) == "hold":
+            control.start()
+        self._await_ssh(deadline)  # while the board mounts its disk
+        control.await_ready(deadline)
 
     def _save(self, saved: Snapshot) -> None:
         self._progress(f"saving the state of {self.name}, for the next start")
@@ -582,7 +586,7 @@ class _Control:
             raise self._machine._failure(f"does not listen ({error.strerror})") from error
 
     def greet(self, deadline: float) -> str:
-        """Ask until there is an answer: ``hold`` or ``ready``."""
+        """Ask until there is an answer: ``hold`` (for :meth:`start`) or ``ready``."""
         while True:
             self.send("hello")
             answer = self._await(("hold", "ready"), min(deadline, time.monotonic() + _LOOK_EVERY_S))
@@ -592,14 +596,13 @@ class _Control:
             if time.monotonic() >= deadline:
                 raise self._machine._failure("did not come up in time")
 
-    def await_started(self, deadline: float) -> None:
-        """Until the board is ready; one that holds is given the time and random numbers."""
-        if self.greet(deadline) == "ready":
-            return
+    def start(self) -> None:
+        """Give a board that holds the time and random numbers, and let it go on."""
         seconds, nanoseconds = divmod(time.time_ns(), 10**9)
         self.send(f"start {seconds} {nanoseconds} {secrets.token_hex(32)}")
-        while not self._await(("ready",), min(deadline, time.monotonic() + _LOOK_EVERY_S)):
-            self._machine.must_live()
+
+    def await_ready(self, deadline: float) -> None:
+        while self.greet(deadline) != "ready":
             if time.monotonic() >= deadline:
                 raise self._machine._failure("did not start in time")
 
