@@ -31,7 +31,7 @@ from edge.board import Board
 from edge.console import Console
 from edge.errors import BoardError, EdgeError, HostError, UnreachableError, UsageError
 from edge.facts import Facts
-from edge.transport import known_hosts, ssh
+from edge.transport import Transport, known_hosts, ssh
 from edge.transport.known_hosts import HostKey
 from edge.transport.target import SshTarget, checked_host, destination
 
@@ -59,6 +59,8 @@ _USER_KINDS = (
     "sk-ssh-ed25519@openssh.com",
     "sk-ecdsa-sha2-nistp256@openssh.com",
 )
+
+_BOOT_FILE = "/proc/sys/kernel/random/boot_id"
 
 # One line for each answer, "word=…". /proc first: it needs no program, and every Linux has it.
 _SURVEY = r"""
@@ -96,6 +98,7 @@ for f in /etc/dropbear/*host_key /etc/ssh/dropbear_*host_key; do
   [ ! -r "$f" ] || dropbearkey -y -f "$f" | each key
 done
 [ "$seen" ] || ssh-keyscan -T 5 127.0.0.1 | each scanned
+[ ! -r /proc/sys/kernel/random/boot_id ] || each boot </proc/sys/kernel/random/boot_id
 echo "end=."
 """
 
@@ -166,11 +169,13 @@ class Survey:
 
     :ivar addresses: the best first; none that this machine can't reach for certain.
     :ivar port: where its SSH server listens; None if it could not be told.
+    :ivar boot: what this start of the board's system is called; empty if it has no name.
     """
 
     addresses: tuple[str, ...]
     keys: tuple[HostKey, ...]
     port: int | None
+    boot: str
 
 
 @dataclass(frozen=True)
@@ -276,6 +281,9 @@ def _bootstrap(
     try:
         with session.connect(replace(board, host=host), progress) as opened:
             facts = opened.facts
+            _must_be_the_same(seen, opened.transport, host)
+    except _Other:
+        raise
     except UnreachableError as error:
         hint = (
             f"the home of {user} on the board can be written by others, which SSH servers refuse: "
@@ -374,7 +382,7 @@ def parse_address(text: str) -> tuple[str, int | None]:
         host, port = found[1], found[2]
     else:
         raise wrong
-    if ":" in host:
+    if ":" in host or text.startswith("["):
         try:
             ipaddress.ip_address(host)
         except ValueError:
@@ -488,7 +496,8 @@ def survey(console: Console, *, sudo: str = "sudo ") -> Survey:
             f"the board on {console.name} shows no host key to this login: log in as root "
             "(--user root); dropbear's keys need `dropbearkey` there"
         )
-    return Survey(_addresses(answers), keys, ports[0] if ports else None)
+    boot = next(iter(answers.get("boot", ())), "")
+    return Survey(_addresses(answers), keys, ports[0] if ports else None, boot)
 
 
 def _remedy(has: Iterable[str]) -> str:
@@ -631,6 +640,24 @@ def _unrecorded(target: SshTarget, keys: Iterable[HostKey]) -> tuple[HostKey, ..
             )
         missing.append(key)
     return tuple(missing)
+
+
+class _Other(UnreachableError):
+    """Another board than that at the serial line."""
+
+
+def _must_be_the_same(seen: Survey, transport: Transport, host: str) -> None:
+    """Boards flashed from one image may share a host key; no two starts share their name.
+
+    :raises _Other: it is not the board at the serial line that was logged into.
+    """
+    there = transport.run(["cat", _BOOT_FILE])
+    if seen.boot and there.ok and there.text.strip() != seen.boot:
+        raise _Other(
+            f"{host} is another board, with the same host key as the one at the serial line: give "
+            "--address, and new host keys to one of the two (`ssh-keygen -A` after removing the "
+            "old ones); if the board restarted just now, run the command again"
+        )
 
 
 # --- the changes --------------------------------------------------------------------------------
