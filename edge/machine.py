@@ -247,9 +247,9 @@ class Machine:
         """Let it go on when this process ends."""
         assert self._keeper is not None and self._keeper.stdin is not None
         self._kept = True
+        self._publish()  # first: whoever finds it kept may end it
         self._keeper.stdin.write(keeper.KEEP)
         self._keeper.stdin.flush()
-        self._publish()
         self._release()  # QEMU and its keeper hold the lock
 
     def stop(self) -> None:
@@ -355,15 +355,15 @@ class Machine:
     def _resumes(self, tool: emulator.Tool, ssh_port: int, state: IO[bytes]) -> bool:
         self._progress(f"resuming {self.name} ({self.hardware.cpu}, emulated)")
         deadline = time.monotonic() + _STATE_DEADLINE_S
-        try:
-            with self._spawn(tool, ssh_port, resume=True) as control:
+        with self._spawn(tool, ssh_port, resume=True) as control:
+            try:
                 with self._qmp() as monitor:
                     monitor.resume(state.fileno(), _STATE_DEADLINE_S)
                 self._bring_up(control, deadline)
-        except (HostError, BoardError) as error:
-            self._progress(f"the saved state can't be resumed ({error}): it is made anew")
-            self._end()
-            return False
+            except (HostError, BoardError) as error:
+                self._progress(f"the saved state can't be resumed ({error}): it is made anew")
+                self._end()
+                return False
         return True
 
     def _bring_up(self, control: _Control, deadline: float) -> None:
@@ -423,12 +423,15 @@ class Machine:
         self._lock.write(str(self._keeper.pid))
         self._lock.flush()
         pid = int(self._keeper.stdout.readline() or 0)
-        control = self._control()
         try:
-            with self._qmp() as monitor:
-                port = monitor.ssh_port()
+            control = self._control()
+            try:
+                with self._qmp() as monitor:
+                    port = monitor.ssh_port()
+            except BaseException:
+                control.close()
+                raise
         except HostError as error:
-            control.close()
             raise self._failure(f"ended while starting ({error})") from error
         if not self._blank:
             known_hosts.write_text(self.image.keys.known_hosts(HOST, port))
