@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,6 +144,15 @@ def test_a_disk_that_is_full_changes_nothing(home: Home, size: int) -> None:
     assert [path.name for path in home.keys.parent.iterdir()] == ["authorized_keys"]
 
 
+def test_old_keys_that_can_not_be_copied_stay(home: Home) -> None:
+    home.keys.parent.mkdir()
+    home.keys.write_text("one\n")
+    script = f"cat() {{ echo broken >&2; return 1; }}\n{bootstrap._INSTALL}"
+    done = home.run(script, KEY, *KEY.split()[:2])
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "broken\n")
+    assert home.keys.read_text() == "one\n"
+
+
 def test_no_home_at_all(home: Home) -> None:
     gone = Home(home.folder / "gone", home.shell, home.path)
     assert gone.run(bootstrap._INSTALL, KEY, *KEY.split()[:2]).returncode == 1
@@ -179,10 +189,12 @@ def test_a_server_shows_the_key_that_is_asked_for(sshd: Sshd, kind: str) -> None
 
 def test_a_server_that_says_nothing_is_given_up(sshd: Sshd) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
+        began = time.monotonic()
         silent = SshTarget("127.0.0.1", "me", port=server.getsockname()[1])
         with pytest.raises(ssh.NoWay) as caught:
             ssh.shown_key(silent, ["ssh-ed25519"], timeout_s=0.5)
         assert caught.value.reason == "no SSH server answers"
+        assert time.monotonic() - began < 8
         port = server.getsockname()[1]
     with pytest.raises(ssh.NoWay) as caught:
         ssh.shown_key(SshTarget("127.0.0.1", "me", port=port), ["ssh-ed25519"], timeout_s=2)

@@ -21,7 +21,7 @@ from edge.session import Session
 from edge.testing import FakeSerial, FakeTransport
 from edge.transport import known_hosts, ssh
 from edge.transport.known_hosts import HostKey
-from edge.transport.target import SshTarget, parts_of
+from edge.transport.target import SshTarget, destination, parts_of
 from tests.unit.boards import RASPBERRY_PI_4
 
 
@@ -275,6 +275,7 @@ def test_a_server_on_another_port(desk: Desk) -> None:
         ("fd00::7", ("fd00::7", None)),
         ("[fd00::7]:22", ("fd00::7", 22)),
         ("[fd00::7]", ("fd00::7", None)),
+        ("fe80::1%eth0", ("fe80::1%eth0", None)),
     ],
 )
 def test_an_address_is_taken_apart(text: str, parts: tuple[str, int | None]) -> None:
@@ -718,6 +719,12 @@ def test_a_lab_with_another_host_stops_before_anything_changes(desk: Desk) -> No
 )
 def test_the_parts_of_a_host(host: str, parts: tuple[str, str, int | None]) -> None:
     assert parts_of(host) == parts
+
+
+def test_what_leads_ssh_there() -> None:
+    assert destination("pi", "fd00::7") == "pi@fd00::7"
+    assert destination("pi", "fd00::7", 2222) == "ssh://pi@[fd00::7]:2222"
+    assert parts_of(destination("pi", "fd00::7", 2222)) == ("pi", "fd00::7", 2222)
 
 
 def test_a_port_that_is_none() -> None:
