@@ -668,19 +668,16 @@ def _install(
 ) -> tuple[bool, bool]:
     """Whether the key is new there, and whether others can write the login's home."""
     argv = ["sh", "-c", _INSTALL, "sh", public.line, *_spelled(public.key).split()]
-    try:
-        outcome = console.run(argv, timeout_s=_COMMAND_S)
-    except (BoardError, UnreachableError, KeyboardInterrupt):
-        changes.append("the key may be on the board, whole or not at all")
-        raise
+    # Before, not after: ctrl-C may come at any moment.
+    changes.append("the key may be on the board, whole or not at all")
+    outcome = console.run(argv, timeout_s=_COMMAND_S)
     said = outcome.text.split()
+    changes[:] = ["the key is on the board"] if "added" in said else []
     if not outcome.ok or not {"added", "there"} & set(said):
         raise BoardError(
             f"the key can't be put into ~{user}/.ssh/authorized_keys on the board: "
             f"{outcome.error_text[-200:] or f'exit {outcome.exit_code}'}"
         )
-    if "added" in said:
-        changes.append("the key is on the board")
     return "added" in said, "loose" in said
 
 

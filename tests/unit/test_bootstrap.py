@@ -550,6 +550,18 @@ def test_ctrl_c_says_what_was_done(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
         "done so far: the key is on the board; the same command goes on from there"
     )
 
+    typed = desk.serial._perform
+
+    def interrupted_install(argv: tuple[str, ...]) -> None:
+        typed(argv)
+        if argv[2] == bootstrap._INSTALL:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(desk.serial, "_perform", interrupted_install)
+    with pytest.raises(KeyboardInterrupt):
+        desk.run()
+    assert "the key may be on the board" in desk.said[-1]
+
     monkeypatch.setattr(desk.serial, "_perform", interrupt)
     with pytest.raises(KeyboardInterrupt):
         desk.run()
