@@ -140,23 +140,21 @@ def _failing_smoke() -> Iterator[None]:
         yield
 
 
-def test_a_full_disk_keeps_the_old_release(guest: Machine, tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_old_release(guest: Machine) -> None:
     one, two = prepared("mlp-int8"), prepared("mlp-int8", "cnn-float32")
-    with connect(guest, "/data/edge") as opened:
+    with connect(guest) as opened:
         deploy.deploy(opened, one, print)
         before = files(opened)
-        # Leave less than the new model needs; preflight, which would see it, looked before.
-        fill = (
-            "free=$(df -Pk /data | tail -n 1 | awk '{print $4}'); "
-            "dd if=/dev/zero of=/data/filler bs=1024 count=$((free - 20)) 2>/dev/null"
-        )
-        opened.transport.run(["sh", "-c", fill])
-        with pytest.raises(BoardError, match=r"(?i)space|full"):
-            deploy.deploy(opened, two, print)
-        assert live(opened) == one.id
-        assert files(opened) == before
-        assert runs(opened)
-        opened.transport.run(["rm", "/data/filler"])
+        # Less than the new model needs; preflight, which would see it, looked before.
+        guest.fill_disk(keep_kib=20)
+        try:
+            with pytest.raises(BoardError, match=r"(?i)space|full"):
+                deploy.deploy(opened, two, print)
+            assert live(opened) == one.id
+            assert files(opened) == before
+            assert runs(opened)
+        finally:
+            guest.free_disk()
         assert deploy.deploy(opened, two, print).previous == one.id
 
 
@@ -170,26 +168,59 @@ def test_preflight_sees_a_full_disk_before_anything_is_sent(
         assert files(opened) == set()
 
 
-def test_a_power_cut_in_the_middle_loses_nothing(guest: Machine) -> None:
+@pytest.mark.parametrize("fault", ["power_cut", "reboot"])
+def test_a_restart_in_the_middle_loses_nothing(guest: Machine, fault: str) -> None:
     one, two = prepared("mlp-int8"), prepared("mlp-int8", "cnn-int8", "cnn-float32")
     with connect(guest) as opened:
         deploy.deploy(opened, one, print)
 
-    cut = threading.Event()
+    restarted = threading.Event()
 
-    def cut_at_the_first_check(line: str) -> None:
+    def restart_at_the_first_check(line: str) -> None:
         # The new release is whole on the board by now, and not live.
-        if line.startswith("checking") and not cut.is_set():
-            cut.set()
-            guest.power_cut()
+        if line.startswith("checking") and not restarted.is_set():
+            restarted.set()
+            getattr(guest, fault)()
 
     with pytest.raises(EdgeError), connect(guest) as opened:
-        deploy.deploy(opened, two, cut_at_the_first_check)
-    assert cut.is_set()
+        deploy.deploy(opened, two, restart_at_the_first_check)
+    assert restarted.is_set()
     with connect(guest) as opened:
         assert live(opened) == one.id
         assert runs(opened)
         assert deploy.deploy(opened, two, print).previous == one.id
+        assert runs(opened)
+
+
+def test_a_clock_that_jumps_back_does_not_matter(guest: Machine) -> None:
+    one, two = prepared("mlp-int8"), prepared("mlp-int8", "cnn-int8")
+    with connect(guest) as opened:
+        deploy.deploy(opened, one, print)
+
+        def jump(line: str) -> None:
+            if line.startswith("checking mlp"):
+                guest.jump_clock(-86400)
+
+        try:
+            assert deploy.deploy(opened, two, jump).previous == one.id
+            assert live(opened) == two.id
+            assert runs(opened)
+        finally:
+            guest.jump_clock(86400)
+
+
+def test_a_slow_link_is_slow_and_nothing_else(guest: Machine) -> None:
+    one, two = prepared("mlp-int8"), prepared("mlp-int8", "cnn-float32")
+    with connect(guest) as opened:
+        deploy.deploy(opened, one, print)
+    guest.slow_link(rate_kbit=400, delay_ms=150)
+    try:
+        with connect(guest) as opened:
+            assert deploy.deploy(opened, two, print).previous == one.id
+            assert live(opened) == two.id
+    finally:
+        guest.slow_link()
+    with connect(guest) as opened:
         assert runs(opened)
 
 
