@@ -667,8 +667,8 @@ wait
 _CONTROL = """\
 #!/bin/sh
 # The host's line into the board, which no network fault cuts. The host says hello; "hold" is the
-# answer of a board that waits for its clock, "ready" that of one that can be used. Each order is
-# answered by "done" or "failed".
+# answer of a board that waits for its clock, "ready" that of one that can be used, "broken" that of
+# one that never will be. Each order is answered by "done" or "failed".
 export PATH=/usr/sbin:/usr/bin
 
 # Disks come up in any order, and so do ports: each is known by what it says of itself.
@@ -684,11 +684,16 @@ done
 
 # Nothing of /home may be in memory when a state is saved: it differs from machine to machine.
 start() {
-    if [ -e /run/edge/started ]; then return; fi
-    if [ -n "$1" ]; then echo "$1 $2 $3" | edge-wake; fi
-    mount -t ext4 -o noatime "$home" /home
-    if [ -n "$data" ]; then mount -t ext4 -o noatime "$data" /data; fi
-    : > /run/edge/started
+    if [ "$(cat /run/edge/state)" != hold ]; then return; fi
+    if [ -z "$1" ] || echo "$1 $2 $3" | edge-wake &&
+        mount -t ext4 -o noatime "$home" /home &&
+        { [ -z "$data" ] || mount -t ext4 -o noatime "$data" /data; }
+    then
+        echo ready > /run/edge/state
+    else
+        echo broken > /run/edge/state
+        echo "edge: the board can't be started from its disk"
+    fi > /dev/console 2>&1
 }
 
 shut_down() {
@@ -757,11 +762,12 @@ while [ -z "$port" ]; do
     [ -n "$port" ] || sleep 0.05
 done
 exec 3<>"/dev/${port##*/}"
+[ -e /run/edge/state ] || echo hold > /run/edge/state
 while :; do
     while read -r order one two three <&3; do
         case $order in
             "") ;;
-            hello) if [ -e /run/edge/started ]; then echo ready >&3; else echo hold >&3; fi ;;
+            hello) cat /run/edge/state >&3 ;;
             start) start "$one" "$two" "$three" ;;
             poweroff) shut_down poweroff ;;
             reboot) echo done >&3; shut_down reboot ;;

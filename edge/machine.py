@@ -359,11 +359,12 @@ class Machine:
             try:
                 with self._qmp() as monitor:
                     monitor.resume(state.fileno(), _STATE_DEADLINE_S)
-                self._bring_up(control, deadline)
+                control.greet(deadline)
             except (HostError, BoardError) as error:
                 self._progress(f"the saved state can't be resumed ({error}): it is made anew")
                 self._end()
                 return False
+            self._bring_up(control, deadline)
         return True
 
     def _bring_up(self, control: _Control, deadline: float) -> None:
@@ -589,10 +590,18 @@ class _Control:
             raise self._machine._failure(f"does not listen ({error.strerror})") from error
 
     def greet(self, deadline: float) -> str:
-        """Ask until there is an answer: ``hold`` (for :meth:`start`) or ``ready``."""
+        """Ask until there is an answer: ``hold`` (for :meth:`start`) or ``ready``.
+
+        :raises BoardError: there is none, or the board can't be started.
+        """
         while True:
             self.send("hello")
-            answer = self._await(("hold", "ready"), min(deadline, time.monotonic() + _LOOK_EVERY_S))
+            until = min(deadline, time.monotonic() + _LOOK_EVERY_S)
+            answer = self._await(("hold", "ready", "broken"), until)
+            if answer == "broken":
+                raise self._machine._failure(
+                    "can't be started from its disk: `invoke qemu.up --fresh` gives it a new one"
+                )
             if answer:
                 return answer
             self._machine.must_live()

@@ -458,6 +458,16 @@ def test_a_board_that_does_not_come_up_shows_its_console(monkeypatch: pytest.Mon
     assert machine.running("test-broken") is None
 
 
+def test_a_disk_that_is_damaged_is_told_and_replaced() -> None:
+    start("test-broken").stop()
+    disk = layout.machines_dir() / "test-broken/home.ext4"
+    with disk.open("r+b") as file:
+        file.write(b"x" * 65536)
+    with pytest.raises(BoardError, match=r"can't be started from its disk: .*--fresh"):
+        start("test-broken", fresh=False)
+    start("test-broken").stop()
+
+
 def test_a_kernel_that_panics_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     as_it_should_be = qemu.command
 
