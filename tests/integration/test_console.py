@@ -260,14 +260,9 @@ def board() -> Iterator[Machine]:
         yield started
 
 
-def port(board: Machine) -> str:
-    access = board.access
-    return str(getattr(access, "console_url", "") or getattr(access, "console_device", ""))
-
-
 @pytest.fixture
 def line(board: Machine) -> Iterator[Console]:
-    with Console.open(port(board)) as console:
+    with Console.open(board.console_url) as console:
         yield console
 
 
@@ -314,7 +309,7 @@ def test_a_reboot_in_the_middle_is_named_and_the_boot_waited_for(line: Console) 
 
 
 def test_a_machine_that_ends_takes_its_line_along(board: Machine) -> None:
-    with Console.open(port(board)) as console:
+    with Console.open(board.console_url) as console:
         console.login("edge", "edge", timeout_s=120)
         board.kill()
         with pytest.raises(UnreachableError, match="is gone"):
