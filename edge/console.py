@@ -51,6 +51,8 @@ _REPLY_S = 10.0
 """A login may take this long to ask for the password, or to refuse it."""
 _ASK_AGAIN_S = 2.0
 _ANSWER_S = 4.0
+_SILENCE_S = 30.0
+"""A board that says nothing for so long is taken for a shell without echo and prompt."""
 _MAX_LINES = 32768
 """Of an encoded output: 1.8 MB in base64, three minutes at 115200 baud."""
 _MAX_REPEATS = 5
@@ -358,13 +360,13 @@ class _Login:
         self._named = False
         self._proved = False
         self._tries = 0
+        self._try_anyway = console._now() + _SILENCE_S
 
     def perform(self) -> None:
         console = self._console
         self._listen()
         if not (_ASKS_NAME.search(self._seen()) or _ASKS_PASSWORD.search(self._seen())):
-            console.write(_KNOCK)
-            self._listen()
+            self._knock()
         while True:
             seen = self._seen()
             if self._proved and (said := _REFUSED.search(seen)):
@@ -381,8 +383,31 @@ class _Login:
                     f"the board on {console.name} stands in its boot loader: type `boot` there "
                     "(`invoke console`), then try again"
                 )
+            elif self._silent():
+                self._knock()
             elif self._shell_answers():
                 return
+
+    def _knock(self) -> None:
+        """One key, and whatever comes of it."""
+        console = self._console
+        console._text = ""
+        console.write(_KNOCK)
+        console._hear(min(_ANSWER_S, self._left()))
+        self._listen()
+
+    def _silent(self) -> bool:
+        """Whether nothing came of the last key, not even its echo: the board may just be booting.
+
+        A serial port that nobody has opened yet takes 16 characters, and QEMU's stays deaf for
+        ever if more than twice as many wait for it. So no command is typed into silence, unless
+        that lasts: a shell may have neither echo nor prompt.
+        """
+        now = self._console._now()
+        if self._seen() or now >= self._try_anyway:
+            self._try_anyway = now + _SILENCE_S
+            return False
+        return True
 
     def _listen(self) -> None:
         """Until the board has said all that it has to say for now.

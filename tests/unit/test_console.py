@@ -401,6 +401,30 @@ def test_a_reboot_is_seen_though_its_login_took_what_was_typed() -> None:
     assert line.clock() < 7
 
 
+def test_a_board_that_boots_in_silence_is_hardly_typed_at() -> None:
+    """What its UART can't hold would be lost, or make it deaf."""
+    line = FakeSerial()
+    line.silent = True
+    typed: list[int] = []
+
+    def wake() -> None:
+        typed.append(len(line.sent))
+        line.silent = False
+        line.boot("")
+
+    line.later(25, wake)
+    opened(line).login("root", "edge", timeout_s=60)
+    assert 0 < typed[0] <= 16
+
+
+def test_a_shell_without_echo_and_prompt_is_found_in_the_end() -> None:
+    line = FakeSerial(logged_in=True, echo=False, prompt="")
+    heard = line.outgoing
+    line.outgoing = lambda data: b"" if not data.strip() else heard(data)
+    opened(line).login("root", "edge", timeout_s=90)
+    assert line.clock() > 20
+
+
 def test_a_reboot_in_the_middle_of_the_output_is_named() -> None:
     line = FakeSerial(logged_in=True, split=[500])
     line.on(["big"], stdout=b"x" * 50_000)
