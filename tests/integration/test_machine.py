@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import signal
@@ -19,12 +20,13 @@ from typing import Any
 import paramiko
 import pytest
 
-from edge import debian, emulator, image, layout, machine, qemu
+from edge import debian, emulator, image, layout, machine, qemu, session
 from edge.console import Console
 from edge.debian import Progress
-from edge.errors import BoardError, HostError, UsageError
+from edge.errors import BoardError, EdgeError, HostError, UsageError
 from edge.machine import Machine
 from edge.snapshot import Snapshot
+from edge.transport import ssh
 
 NAME = "test-machine"
 
@@ -60,22 +62,12 @@ def board() -> Iterator[Machine]:
 
 def run(board: Machine, command: str, user: str = "") -> str:
     """Output of a command, over a connection that trusts no other host key."""
-    with paramiko.SSHClient() as client:
-        client.load_host_keys(str(board.known_hosts_file))
-        client.set_missing_host_key_policy(paramiko.RejectPolicy())
-        client.connect(
-            board.ssh_host, board.ssh_port, user or board.user,
-            key_filename=str(board.identity_file), look_for_keys=False, allow_agent=False,
-            timeout=20,
-        )  # fmt: skip
-        _, stdout, stderr = client.exec_command(command, timeout=20)
-        output = stdout.read().decode() + stderr.read().decode()
-        # recv_exit_status() would wait for ever, were the board to end meanwhile.
-        if not stdout.channel.status_event.wait(30):
-            raise TimeoutError(f"{command}: no exit status")
-        code = stdout.channel.exit_status
-        assert code == 0, f"{command}: {output}"
-        return output.strip()
+    target = session.guest_target(board.access)
+    with ssh.connect(dataclasses.replace(target, user=user or board.user)) as transport:
+        outcome = transport.run(["sh", "-c", command], timeout_s=20)
+    output = outcome.text + outcome.error_text
+    assert outcome.ok, f"{command}: {output}"
+    return output.strip()
 
 
 def is_alive(pid: int) -> bool:
@@ -198,7 +190,7 @@ def test_a_board_that_restarts_by_itself_comes_back(board: Machine) -> None:
     again = before
     deadline = time.monotonic() + 120
     while again == before and time.monotonic() < deadline:
-        with contextlib.suppress(OSError, paramiko.SSHException, EOFError):
+        with contextlib.suppress(EdgeError):
             again = run(board, "cat /proc/sys/kernel/random/boot_id")
     assert again != before
 
@@ -226,21 +218,11 @@ def test_the_clock_jumps(board: Machine) -> None:
 
 def test_a_slow_link_in_both_directions(board: Machine) -> None:
     def seconds(script: str, size_kib: int) -> float:
-        began = time.monotonic()
-        with paramiko.SSHClient() as client:
-            client.load_host_keys(str(board.known_hosts_file))
-            client.connect(
-                board.ssh_host, board.ssh_port, board.user,
-                key_filename=str(board.identity_file), look_for_keys=False, allow_agent=False,
-            )  # fmt: skip
+        with ssh.connect(session.guest_target(board.access)) as transport:
             began = time.monotonic()
-            stdin, stdout, _ = client.exec_command(script, timeout=60)
-            if not script.startswith("head"):
-                stdin.write(b"x" * (size_kib << 10))
-                stdin.channel.shutdown_write()
-            stdout.read()
-            assert stdout.channel.recv_exit_status() == 0
-        return time.monotonic() - began
+            sent = b"" if script.startswith("head") else b"x" * (size_kib << 10)
+            assert transport.run(["sh", "-c", script], stdin=sent, timeout_s=60).ok
+            return time.monotonic() - began
 
     up, down = "cat > /dev/null", "head -c 262144 /dev/zero"
     fast = seconds(up, 256), seconds(down, 256)

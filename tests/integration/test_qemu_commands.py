@@ -30,7 +30,7 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A place for machines alone: ``--all`` may not mean those of whoever runs the tests."""
     shared = layout.cache_dir()
     (tmp_path / "edge").mkdir()
-    for name in ("images", "packages", "tools"):
+    for name in ("builds", "images", "packages", "tools", "wheels"):
         (shared / name).mkdir(parents=True, exist_ok=True)
         (tmp_path / "edge" / name).symlink_to(shared / name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
