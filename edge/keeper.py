@@ -9,6 +9,7 @@ output has QEMU's process number in a line.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -30,9 +31,10 @@ def main(argv: list[str]) -> int:
         stdout=sys.stderr,
         close_fds=False,
     )
-    print(process.pid, flush=True)
     signal.signal(signal.SIGTERM, lambda *_: process.kill())
     try:
+        with contextlib.suppress(BrokenPipeError):  # the lifeline has ended, too
+            os.write(1, b"%d\n" % process.pid)
         _watch(process)
     finally:
         if process.poll() is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
@@ -52,6 +53,25 @@ def test_the_program_ends_with_the_lifeline() -> None:
         say(process, b"")
         assert ends(pid)
         assert process.wait(5) == 128 + signal.SIGKILL
+
+
+def test_a_keeper_whose_user_is_gone_already_ends_its_program(tmp_path: Path) -> None:
+    """It must not fail before it has killed: whoever sees it end may take the machine."""
+    lock = tmp_path / "lock"
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        read, write = os.pipe()
+        os.close(read)
+        process = subprocess.Popen(
+            [sys.executable, "-I", str(Path(keeper.__file__)), "sleep", "60"],
+            stdin=subprocess.DEVNULL, stdout=write, stderr=subprocess.PIPE,
+            pass_fds=[held.fileno()],
+        )  # fmt: skip
+        os.close(write)
+    _, errors = process.communicate(timeout=10)
+    with lock.open() as mine:
+        fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert (process.returncode, errors) == (128 + signal.SIGKILL, b"")
 
 
 def test_half_a_word_is_no_word() -> None:
