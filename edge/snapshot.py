@@ -82,9 +82,10 @@ def of(image: BuiltImage, hardware: Hardware, tool: Tool) -> Snapshot:
         status = program.stat()
     except OSError as error:
         raise HostError(f"can't read {program}: {error.strerror}") from error
-    # A security update of QEMU need not change its version.
+    # A security update of QEMU need not change its version. An archive, such as a CI system's cache
+    # is restored from, keeps whole seconds.
     same = (
-        *(image.id, hardware, tool.version, str(program), status.st_size, status.st_mtime_ns),
+        *(image.id, hardware, tool.version, str(program), status.st_size, int(status.st_mtime)),
         Path(qemu.__file__).read_bytes(),  # the devices that it is given
     )
     return Snapshot(image.directory / name, hashlib.sha256(repr(same).encode()).hexdigest())
