@@ -71,9 +71,7 @@ def test_a_state_of_another_qemu_is_not_taken(tmp_path: Path, tool: emulator.Too
     assert read(of(tmp_path / "image", tool))[0] is None
 
 
-def test_a_state_that_comes_out_of_an_archive_is_taken(
-    tmp_path: Path, tool: emulator.Tool
-) -> None:
+def test_a_state_that_comes_out_of_an_archive_is_taken(tmp_path: Path, tool: emulator.Tool) -> None:
     os.utime(tool.argv[0], ns=(1_700_000_000_123_456_789, 1_700_000_000_123_456_789))
     save(of(tmp_path / "image", tool))
     os.utime(tool.argv[0], (1_700_000_000, 1_700_000_000))
