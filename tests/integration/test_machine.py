@@ -261,6 +261,14 @@ def test_machines_that_resume_from_one_state_are_not_the_same() -> None:
         assert run(one, "cat name") == "test-twin"
 
 
+def test_a_board_that_could_not_be_woken_would_not_start(board: Machine) -> None:
+    """Each step of it must succeed: `start` in the guest asks for exit code 0."""
+    good = f"{int(time.time())} 0 {'ab' * 32}"
+    for line, user, code in (("1 2 zz", "root", 1), (good, "edge", 2), (good, "root", 0)):
+        said = run(board, f"echo '{line}' | /usr/sbin/edge-wake; echo $?", user=user)
+        assert said == str(code), line
+
+
 def test_a_corrupt_state_is_made_anew(board: Machine) -> None:
     memory = next(board.image.directory.glob("state-cortex-a72-2-1024-0/memory"))
     with memory.open("r+b") as file:
