@@ -114,13 +114,18 @@ class Ratio:
 def paired_ratio(a: npt.ArrayLike, b: npt.ArrayLike, confidence: float = CONFIDENCE) -> Ratio:
     """Geometric mean of ``a[i] / b[i]`` with Student's t interval on the logarithms.
 
+    The interval is that of the NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.5.2; that
+    ratios are averaged by their logarithms: Fleming and Wallace, Communications of the ACM 29 (3),
+    1986.
+
     :param a: shape ``[rounds]``, one summary (such as a median) per interleaved round; positive.
     :param b: the same for the other side, same rounds.
     :raises ValueError: fewer than two rounds, or different lengths.
     """
-    logs = np.log(np.asarray(a, dtype=np.float64)) - np.log(np.asarray(b, dtype=np.float64))
-    if logs.ndim != 1 or len(logs) < 2:
+    ours, theirs = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if ours.ndim != 1 or ours.shape != theirs.shape or len(ours) < 2:
         raise ValueError("a paired ratio needs at least two rounds of both sides")
+    logs = np.log(ours) - np.log(theirs)
     mean = float(np.mean(logs))
     error = float(scipy_stats.sem(logs))
     half = float(scipy_stats.t.ppf((1 + confidence) / 2, len(logs) - 1)) * error

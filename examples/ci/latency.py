@@ -19,46 +19,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scipy import stats
+from edge.stats import Ratio, paired_ratio
 
-CONFIDENCE = 0.95
 _DEADLINE_S = 1500.0
 _MOST_SAMPLES = 20_000
 """A measurement; keeps what a quick model records small."""
 _SIDES = ("candidate", "baseline")
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """Latency of the candidate by the baseline's, and the interval that holds the true one."""
-
-    value: float
-    low: float
-    high: float
-
-
-def ratio(candidate: Sequence[float], baseline: Sequence[float]) -> Ratio:
-    """Geometric mean of the rounds' ratios with Student's t interval on their logarithms.
-
-    With ``d[i] = ln(candidate[i] / baseline[i])``, ``n`` rounds, ``m`` and ``s`` mean and standard
-    deviation of ``d``: ``exp(m ± t(0.975, n - 1) * s / sqrt(n))``. The interval is that of the
-    NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.5.2; that ratios are averaged by their
-    logarithms: Fleming and Wallace, Communications of the ACM 29 (3), 1986.
-
-    :param candidate: a median per round, any unit, positive.
-    :param baseline: the same rounds of the other model.
-    :raises ValueError: fewer than two rounds, or not as many of both.
-    """
-    logs = [math.log(a / b) for a, b in zip(candidate, baseline, strict=True)]
-    if len(logs) < 2:
-        raise ValueError("an interval needs at least two rounds")
-    mean = sum(logs) / len(logs)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(logs) - 1) * stats.sem(logs))
-    return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half))
 
 
 def verdict(found: Ratio, tolerance: float) -> tuple[bool, str]:
@@ -173,11 +142,11 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"nodes taken by XNNPACK: {taken[0]}, baseline {taken[1]}")
     if runs[0]["emulated"]:
         print("emulated: no figure here says how fast a real board is")
-    seen = ratio(*found.values())
+    seen = paired_ratio(*found.values())
     slower, said = verdict(seen, given.tolerance)
     print(
         f"latency by the baseline's: {seen.value:.3f} [{seen.low:.3f}, {seen.high:.3f}] "
-        f"(95 %, {given.rounds} rounds), limit {1 + given.tolerance:.3f}"
+        f"({100 * seen.confidence:g} %, {given.rounds} rounds), limit {1 + given.tolerance:.3f}"
     )
     print(said)
     return 1 if slower else 0
