@@ -7,7 +7,6 @@ and what comes out must parse to exactly what was meant, or nothing is written.
 from __future__ import annotations
 
 import copy
-import json
 import os
 import re
 import shutil
@@ -30,7 +29,7 @@ def edited(text: str, name: str, values: Mapping[str, str], *, force: bool = Fal
         in a way that can't be edited; the message has the lines to write by hand.
     """
     path = board.lab_file()
-    before = _parsed(path, text)
+    before = toml.parse(path, text)
     entry = _entry(before, name)
     wanted = copy.deepcopy(before)
     wanted.setdefault("boards", {}).setdefault(name, {}).update(values)
@@ -48,7 +47,7 @@ def edited(text: str, name: str, values: Mapping[str, str], *, force: bool = Fal
     except toml.TOMLDecodeError:
         same = False
     if not same:
-        by_hand = ", ".join(f"{key} = {quoted(value)}" for key, value in values.items())
+        by_hand = ", ".join(f"{key} = {toml.quoted(value)}" for key, value in values.items())
         raise UsageError(
             f"{path} is written in a way that can't be edited: write {by_hand} into "
             f"boards.{name} by hand"
@@ -93,26 +92,7 @@ def read() -> str:
     :raises UsageError: it can't be read.
     """
     path = board.lab_file()
-    try:
-        return path.read_bytes().decode()
-    except FileNotFoundError:
-        return ""
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no valid TOML: {error}") from None
-    except OSError as error:
-        raise UsageError(f"can't read {path}: {error.strerror}") from None
-
-
-def quoted(text: str) -> str:
-    """A TOML string of one line."""
-    return json.dumps(text)
-
-
-def _parsed(path: Path, text: str) -> dict[str, Any]:
-    try:
-        return toml.loads(text)
-    except toml.TOMLDecodeError as error:
-        raise UsageError(f"{path} is no valid TOML: {error}") from None
+    return toml.text(path) if path.exists() else ""
 
 
 def _entry(lab: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -134,7 +114,7 @@ def _with_values(text: str, name: str, values: Mapping[str, str]) -> str:
     if not starts:
         if lines and not lines[-1].endswith("\n"):
             lines[-1] += end
-        word = name if re.fullmatch("[A-Za-z0-9_-]+", name) else quoted(name)
+        word = name if re.fullmatch("[A-Za-z0-9_-]+", name) else toml.quoted(name)
         lines += [end] if lines and lines[-1].strip() else []
         lines += [f"[boards.{word}]{end}"]
         starts = [len(lines) - 1]
@@ -148,8 +128,8 @@ def _with_values(text: str, name: str, values: Mapping[str, str]) -> str:
         there = re.compile(rf"(\s*(?:{key}|\"{key}\"|'{key}')\s*=\s*){_STRING}(.*)", re.DOTALL)
         for number, line in enumerate(section):
             if found := there.fullmatch(line):
-                section[number] = f"{found[1]}{quoted(value)}{found[3]}"
+                section[number] = f"{found[1]}{toml.quoted(value)}{found[3]}"
                 break
         else:
-            new.append(f"{key} = {quoted(value)}{end}")
+            new.append(f"{key} = {toml.quoted(value)}{end}")
     return "".join([*lines[:begin], *new, *section, *lines[stop:]])

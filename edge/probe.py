@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from edge import artifact, board, preflight
+from edge import artifact, board, preflight, toml
 from edge.artifact import ElfFacts
 from edge.errors import BoardError, HostError, UsageError
 from edge.facts import Condition, Facts
@@ -148,8 +148,8 @@ def _seen(facts: Facts, condition: Condition) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    """A TOML string of one line."""
-    return '"' + _plain(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
+    """A TOML string of one line, of what can be read at sight."""
+    return toml.quoted(_plain(text))
 
 
 def _plain(text: str) -> str:

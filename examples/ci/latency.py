@@ -142,7 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"nodes taken by XNNPACK: {taken[0]}, baseline {taken[1]}")
     if runs[0]["emulated"]:
         print("emulated: no figure here says how fast a real board is")
-    seen = paired_ratio(*found.values())
+    seen = paired_ratio(found["candidate"], found["baseline"])
     slower, said = verdict(seen, given.tolerance)
     print(
         f"latency by the baseline's: {seen.value:.3f} [{seen.low:.3f}, {seen.high:.3f}] "
