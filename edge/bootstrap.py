@@ -149,7 +149,7 @@ class PublicKey:
 
     @property
     def line(self) -> str:
-        return f"{_spelled(self.key)} {self.comment}".strip()
+        return f"{self.key.spelled} {self.comment}".strip()
 
 
 @dataclass(frozen=True)
@@ -459,10 +459,6 @@ def _checked_key(kind: str, encoded: str, kinds: Iterable[str]) -> HostKey | Non
     return HostKey(kind, blob)
 
 
-def _spelled(key: HostKey) -> str:
-    return f"{key.kind} {base64.b64encode(key.blob).decode()}"
-
-
 # --- asking the board ---------------------------------------------------------------------------
 
 
@@ -667,7 +663,7 @@ def _install(
     console: Console, public: PublicKey, user: str, changes: list[str]
 ) -> tuple[bool, bool]:
     """Whether the key is new there, and whether others can write the login's home."""
-    argv = ["sh", "-c", _INSTALL, "sh", public.line, *_spelled(public.key).split()]
+    argv = ["sh", "-c", _INSTALL, "sh", public.line, *public.key.spelled.split()]
     # Before, not after: ctrl-C may come at any moment.
     changes.append("the key may be on the board, whole or not at all")
     outcome = console.run(argv, timeout_s=_COMMAND_S)
@@ -685,7 +681,6 @@ def _record(target: SshTarget, keys: Iterable[HostKey]) -> None:
     name, file = target.host_key_names[0], target.known_hosts[0]
     try:
         for key in keys:
-            spelled = known_hosts.hashed(name) if target.hash_known_hosts else name
-            known_hosts.record(file, spelled, key)
+            known_hosts.record(file, name, key, hash_name=target.hash_known_hosts)
     except OSError as error:
         raise HostError(f"can't write {file}: {error.strerror}") from None

@@ -250,9 +250,13 @@ class Console:
         wanted = re.compile(re.escape(pattern)) if isinstance(pattern, str) else pattern
         deadline = self._clock() + timeout_s
         while not (found := wanted.search(self._text)):
-            self._read_until(
-                deadline, f"{wanted.pattern!r} did not come from {self.name} in {timeout_s:g} s"
-            )
+            left = deadline - self._clock()
+            if left <= 0:
+                raise BoardError(
+                    f"{wanted.pattern!r} did not come from {self.name} in {timeout_s:g} s; "
+                    f"{self._last_seen()}"
+                )
+            self._hear(left)
         text, self._text = self._text[: found.end()], self._text[found.end() :]
         return text
 
@@ -292,9 +296,6 @@ class Console:
 
     # --- for the two conversations ---
 
-    def _now(self) -> float:
-        return self._clock()
-
     def _hear(self, timeout_s: float = 0.0) -> bool:
         """Read, and keep it as text; whether anything came."""
         came = bool(self.read(timeout_s))
@@ -306,16 +307,6 @@ class Console:
         while self._hear():
             pass
         self._text = ""
-
-    def _read_until(self, deadline: float, failure: str) -> None:
-        """Read once.
-
-        :raises BoardError: the deadline has passed.
-        """
-        left = deadline - self._clock()
-        if left <= 0:
-            raise BoardError(f"{failure}; {self._last_seen()}")
-        self._hear(left)
 
     def _plain(self) -> str:
         """What has come, as a person would see it: no escape sequences, one kind of line end."""
@@ -356,11 +347,11 @@ class _Login:
         self._user = user
         self._password = password
         self._timeout_s = timeout_s
-        self._deadline = console._now() + timeout_s
+        self._deadline = console._clock() + timeout_s
         self._named = False
         self._proved = False
         self._tries = 0
-        self._try_anyway = console._now() + _SILENCE_S
+        self._try_anyway = console._clock() + _SILENCE_S
 
     def perform(self) -> None:
         console = self._console
@@ -403,7 +394,7 @@ class _Login:
         ever if more than twice as many wait for it. So no command is typed into silence, unless
         that lasts: a shell may have neither echo nor prompt.
         """
-        now = self._console._now()
+        now = self._console._clock()
         if self._seen() or now >= self._try_anyway:
             self._try_anyway = now + _SILENCE_S
             return False
@@ -417,16 +408,16 @@ class _Login:
         """
         console = self._console
         quiet = _QUIET_S
-        enough = console._now() + _REPLY_S
+        enough = console._clock() + _REPLY_S
         while console._hear(min(quiet, self._left())):
             console._text = console._text[-_TAIL:]
             quiet = _BOOT_QUIET_S if _boots(console._plain()) else _QUIET_S
-            if quiet == _QUIET_S and console._now() > enough:
+            if quiet == _QUIET_S and console._clock() > enough:
                 return  # a kernel that never stops
             seen = self._seen()
             if _ASKS_NAME.search(seen) or _ASKS_PASSWORD.search(seen):
                 # A moment more: the kernel may be talking, and "login:" may be half a sentence.
-                console._settle(min(self._deadline, console._now() + _QUIET_S))
+                console._settle(min(self._deadline, console._clock() + _QUIET_S))
                 return
 
     def _seen(self) -> str:
@@ -434,7 +425,7 @@ class _Login:
         return _KERNEL.sub("", self._console._plain())
 
     def _left(self) -> float:
-        left = self._deadline - self._console._now()
+        left = self._deadline - self._console._clock()
         if left <= 0:
             what = "did not let us in" if self._named else "shows neither login prompt nor shell"
             raise BoardError(
@@ -448,9 +439,9 @@ class _Login:
         console = self._console
         console._text = ""
         console.write(text.encode() + b"\r")
-        until = console._now() + _REPLY_S
-        while console._now() < until and not self._seen().partition("\n")[2].strip():
-            console._hear(min(until - console._now(), self._left()))
+        until = console._clock() + _REPLY_S
+        while console._clock() < until and not self._seen().partition("\n")[2].strip():
+            console._hear(min(until - console._clock(), self._left()))
         self._listen()
 
     def _give_name(self) -> None:
@@ -485,14 +476,14 @@ class _Login:
         console = self._console
         if not self._named:
             console.write(_CTRL_C)
-            console._settle(min(self._deadline, console._now() + 4 * _QUIET_S))
+            console._settle(min(self._deadline, console._clock() + 4 * _QUIET_S))
             if _ASKS_NAME.search(self._seen()):
                 return False
         nonce = secrets.token_hex(4)
         script = 'printf "\\n%s%s.\\n" "#" "@:$(id -un||whoami)"'.replace("@", nonce)
         console.write(f" sh -c '{script}'\n".encode())
-        heard = console._now()
-        while console._now() - heard < _ANSWER_S:
+        heard = console._clock()
+        while console._clock() - heard < _ANSWER_S:
             for line in self._seen().splitlines(keepends=True):
                 if (mark := _MARK.search(line.strip("\n"))) and mark.group(1) == nonce:
                     return self._is_ours(mark.group(2).strip())
@@ -555,7 +546,7 @@ class _Exchange:
         self._console = console
         self._argv = argv
         self._timeout_s = timeout_s
-        self._deadline = console._now() + timeout_s
+        self._deadline = console._clock() + timeout_s
         self._started = False
         self._nonce = ""
 
@@ -590,9 +581,9 @@ class _Exchange:
     def _listening(self, patience: float) -> None:
         self._console._forget()
         self._type(_LISTEN.replace("@", self._nonce))
-        limit = self._console._now() + patience
-        while self._mark(min(limit, self._console._now() + _ASK_AGAIN_S)) is None:
-            if self._console._now() >= limit:
+        limit = self._console._clock() + patience
+        while self._mark(min(limit, self._console._clock() + _ASK_AGAIN_S)) is None:
+            if self._console._clock() >= limit:
                 raise _Damaged
             # Its mark may have been broken: it answers to this, and to a prompt it is nothing.
             self._type(":")
@@ -619,7 +610,7 @@ class _Exchange:
         """Type a line until a mark that begins with ``wanted`` answers it."""
         self._type(line)
         for _ in range(_MAX_REPEATS):
-            until = self._console._now() + _ASK_AGAIN_S
+            until = self._console._clock() + _ASK_AGAIN_S
             while (mark := self._mark(until)) is not None:
                 if mark.startswith(wanted):
                     return mark
@@ -633,7 +624,7 @@ class _Exchange:
         patience, damaged = _ASK_AGAIN_S, 0
         while True:
             before = len(arriving.lines)
-            mark = self._mark(self._console._now() + patience, arriving)
+            mark = self._mark(self._console._clock() + patience, arriving)
             if mark == "none":
                 self._fail("the board has none of base64, od and hexdump to send output with")
             if mark is not None and mark.startswith("sum"):
@@ -676,7 +667,7 @@ class _Exchange:
 
     def _leave(self) -> None:
         self._type("0")
-        until = min(self._deadline, self._console._now() + _ASK_AGAIN_S)
+        until = min(self._deadline, self._console._clock() + _ASK_AGAIN_S)
         while (mark := self._mark(until, overdue=False)) is not None and mark != "bye":
             pass
 
@@ -728,7 +719,7 @@ class _Exchange:
                 if not console._hear(_QUIET_S):
                     self._rebooted("asks for a login")
                 continue  # the first half of something else
-            now = console._now()
+            now = console._clock()
             if overdue and now >= self._deadline:
                 self._late()
             if now >= until:
@@ -762,7 +753,7 @@ class _Exchange:
     def _interrupt(self) -> None:
         """Back to a prompt, as far as ctrl-C leads there."""
         self._console.write(_CTRL_C)
-        self._console._settle(self._console._now() + 4 * _QUIET_S)
+        self._console._settle(self._console._clock() + 4 * _QUIET_S)
         self._console._text = ""
 
 

@@ -86,7 +86,7 @@ def _tell(line: str, *, interactive: bool) -> None:
 def _keyboard(console: Console, stdin: int, stdout: int) -> None:
     while True:
         _show(stdout, console.read())
-        if not _await_input(console, stdin, None):
+        if not _await_input(console, stdin):
             continue
         try:
             keys = os.read(stdin, 1024)
@@ -102,7 +102,7 @@ def _keyboard(console: Console, stdin: int, stdout: int) -> None:
 def _piped(console: Console, stdin: int, stdout: int) -> None:
     while True:
         _show(stdout, console.read())
-        if _await_input(console, stdin, None):
+        if _await_input(console, stdin):
             typed = os.read(stdin, 1024)
             if not typed:
                 break
@@ -111,11 +111,11 @@ def _piped(console: Console, stdin: int, stdout: int) -> None:
         _show(stdout, said)
 
 
-def _await_input(console: Console, stdin: int, timeout_s: float | None) -> bool:
+def _await_input(console: Console, stdin: int) -> bool:
     """Whether standard input has something; returns too when the line has."""
     line = console.fileno()
     waiting = [stdin] if line is None else [stdin, line]
-    ready, _, _ = select.select(waiting, [], [], _POLL_S if line is None else timeout_s)
+    ready, _, _ = select.select(waiting, [], [], _POLL_S if line is None else None)
     return stdin in ready
 
 

@@ -31,6 +31,11 @@ class HostKey:
         digest = base64.b64encode(hashlib.sha256(self.blob).digest()).decode()
         return "SHA256:" + digest.rstrip("=")
 
+    @property
+    def spelled(self) -> str:
+        """Type and blob, as a line of known_hosts or authorized_keys has them."""
+        return f"{self.kind} {base64.b64encode(self.blob).decode()}"
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -81,13 +86,13 @@ def hashed(name: str) -> str:
     return f"|1|{base64.b64encode(salt).decode()}|{base64.b64encode(digest).decode()}"
 
 
-def record(file: Path, name: str, key: HostKey) -> None:
+def record(file: Path, name: str, key: HostKey, *, hash_name: bool = False) -> None:
     """Append a line, as ``ssh`` does when a key is accepted."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with file.open("a+b") as out:
         # An editor may have left the last line without an end.
         before = b"\n" if out.tell() and _last_byte(out) != b"\n" else b""
-        line = f"{name} {key.kind} {base64.b64encode(key.blob).decode()}\n"
+        line = f"{hashed(name) if hash_name else name} {key.spelled}\n"
         out.write(before + line.encode())
 
 

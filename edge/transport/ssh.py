@@ -331,11 +331,7 @@ def check_host_key(target: SshTarget, key: HostKey) -> None:
     if target.accept_unknown_host and target.known_hosts:
         name = target.host_key_names[0]
         with contextlib.suppress(OSError):  # ssh too goes on when it can't record
-            known_hosts.record(
-                target.known_hosts[0],
-                known_hosts.hashed(name) if target.hash_known_hosts else name,
-                key,
-            )
+            known_hosts.record(target.known_hosts[0], name, key, hash_name=target.hash_known_hosts)
         return
     hints = []
     if other_kinds:
