@@ -24,7 +24,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from edge import emulator, image, keeper, layout, qemu, snapshot
@@ -36,6 +35,7 @@ from edge.snapshot import Snapshot
 
 _USER_ID = 1000
 _CONSOLE_TAIL = 8
+_UP_DEADLINE_S = 120.0
 _STOP_DEADLINE_S = 15.0
 _END_DEADLINE_S = 5.0
 _TAKE_DEADLINE_S = 2.0
@@ -136,7 +136,7 @@ class Machine:
         blank: bool = False,
         data_disk_mib: int = 0,
         ssh_port: int = 0,
-        deadline_s: float = 120,
+        deadline_s: float = _UP_DEADLINE_S,
         progress: Progress = lambda line: None,
     ) -> Machine:
         """Build what is missing, resume or boot, and return when the board can be logged into.
@@ -182,7 +182,13 @@ class Machine:
         hardware = Hardware(access.cpu, access.cores, access.memory_mib, access.data_disk_mib)
         folder = layout.machines_dir() / layout.safe_name(name)
         machine = cls(
-            built, name, hardware, folder, blank=access.blank, deadline_s=120, progress=progress
+            built,
+            name,
+            hardware,
+            folder,
+            blank=access.blank,
+            deadline_s=_UP_DEADLINE_S,
+            progress=progress,
         )
         machine._access = access
         machine._kept = access.kept
@@ -234,12 +240,7 @@ class Machine:
     def __enter__(self) -> Machine:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if not self._kept:
             self.stop()
 
@@ -393,6 +394,7 @@ class Machine:
         """
         if not shutil.which("setpriv"):
             raise HostError("setpriv is needed and not here: sudo apt-get install util-linux")
+        self._log_begins = self.console_log.stat().st_size
         data = self._folder / "data.ext4"
         data.unlink(missing_ok=True)
         if size := self.hardware.data_disk_mib:

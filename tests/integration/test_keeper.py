@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge import keeper
+from edge import keeper, machine
 
 
 @contextmanager
@@ -30,17 +29,6 @@ def kept(*argv: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
             process.kill()
 
 
-def ends(pid: int, timeout_s: float = 5) -> bool:
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([descriptor], [], [], timeout_s)[0])
-    finally:
-        os.close(descriptor)
-
-
 def say(process: subprocess.Popen[bytes], what: bytes) -> None:
     assert process.stdin is not None
     process.stdin.write(what)
@@ -49,9 +37,9 @@ def say(process: subprocess.Popen[bytes], what: bytes) -> None:
 
 def test_the_program_ends_with_the_lifeline() -> None:
     with kept("sleep", "60") as (process, pid):
-        assert not ends(pid, 0.1)
+        assert not machine._await_end(pid, 0.1)
         say(process, b"")
-        assert ends(pid)
+        assert machine._await_end(pid, 5)
         assert process.wait(5) == 128 + signal.SIGKILL
 
 
@@ -77,22 +65,22 @@ def test_a_keeper_whose_user_is_gone_already_ends_its_program(tmp_path: Path) ->
 def test_half_a_word_is_no_word() -> None:
     with kept("sleep", "60") as (process, pid):
         say(process, keeper.KEEP[:-1])
-        assert ends(pid)
+        assert machine._await_end(pid, 5)
 
 
 def test_a_kept_program_goes_on_without_the_lifeline() -> None:
     with kept("sleep", "60") as (process, pid):
         say(process, keeper.KEEP)
-        assert not ends(pid, 0.3)
+        assert not machine._await_end(pid, 0.3)
         process.terminate()
-        assert ends(pid)
+        assert machine._await_end(pid, 5)
         assert process.wait(5) == 128 + signal.SIGKILL
 
 
 def test_the_program_ends_with_its_keeper() -> None:
     with kept("sleep", "60") as (process, pid):
         process.kill()
-        assert ends(pid)
+        assert machine._await_end(pid, 5)
 
 
 def test_the_programs_exit_code_is_the_keepers() -> None:

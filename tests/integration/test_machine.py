@@ -474,6 +474,16 @@ def test_a_kernel_that_panics_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -
         start("test-broken", cpu="cortex-a53")
 
 
+def test_a_power_cut_revives_a_board_whose_kernel_panicked() -> None:
+    """Its last words stay in the log, and are not taken for those of the next start."""
+    with start("test-stop") as board:
+        run(board, "(sleep 0.5; echo c > /proc/sysrq-trigger) > /dev/null 2>&1 &", user="root")
+        with Console.open(board.console_url) as console:
+            console.wait_for("Kernel panic", 30)
+        board.power_cut()
+        assert run(board, "echo well") == "well"
+
+
 def test_a_port_that_is_taken_is_told() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as other,

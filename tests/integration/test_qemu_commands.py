@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import select
 import signal
 import subprocess
 import sys
@@ -150,7 +148,7 @@ def test_a_start_that_is_cut_short_leaves_nothing(sent: signal.Signals) -> None:
         _, errors = process.communicate(timeout=60)
     assert process.returncode == (130 if sent == signal.SIGINT else -sent), errors
     assert "Traceback" not in errors
-    assert _ends(pid), "QEMU's keeper is still there"
+    assert machine._await_end(pid, 10), "QEMU's keeper is still there"
     assert machine.all_running() == ()
 
 
@@ -164,14 +162,3 @@ def _started(process: subprocess.Popen[str]) -> int:
                 if b"keeper.py" in Path(f"/proc/{child}/cmdline").read_bytes():
                     return int(child)
     raise AssertionError("no machine was started")
-
-
-def _ends(pid: int) -> bool:
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([descriptor], [], [], 10)[0])
-    finally:
-        os.close(descriptor)
