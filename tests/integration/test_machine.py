@@ -480,7 +480,10 @@ def test_a_power_cut_revives_a_board_whose_kernel_panicked() -> None:
         run(board, "(sleep 0.5; echo c > /proc/sysrq-trigger) > /dev/null 2>&1 &", user="root")
         with Console.open(board.console_url) as console:
             console.wait_for("Kernel panic", 30)
+            with pytest.raises(BoardError, match="panicked"):
+                board.must_live()
         board.power_cut()
+        board.must_live()
         assert run(board, "echo well") == "well"
 
 
