@@ -146,15 +146,16 @@ DEFAULT_ROOT = ".local/share/edge"
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 
 
-def safe_name(name: str) -> str:
-    """``name`` unchanged if it may become one path component on a board.
+def safe_name(name: str, remedy: str = "rename the file") -> str:
+    """``name`` unchanged if it may become one path component on a board, or here.
 
+    :param remedy: what the user is told to do about another one.
     :raises UsageError: it is empty, hidden, too long, or has a character outside ``A-Za-z0-9._+-``.
     """
     if not _SAFE_NAME.fullmatch(name):
         raise UsageError(
             f"'{name}' can't be a file name on a board: use letters, digits and . _ + - "
-            "(at most 128, not starting with a dot); rename the file"
+            f"(at most 128, not starting with a dot); {remedy}"
         )
     return name
 

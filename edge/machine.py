@@ -83,7 +83,7 @@ class Access:
 
 def running(name: str) -> Access | None:
     """How to reach the machine ``name``, if some process runs it and it is up."""
-    folder = layout.machines_dir() / layout.safe_name(name)
+    folder = _folder_of(name)
     if _held(folder):
         try:
             return Access(**json.loads((folder / "access.json").read_text()))
@@ -151,8 +151,8 @@ class Machine:
         :raises BoardError: the guest does not come up; carries the last lines of its console.
         """
         built = image.build(described, progress)
-        name = layout.safe_name(name or described.name)
-        folder = layout.machines_dir() / name
+        name = name or described.name
+        folder = _folder_of(name)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         hardware = Hardware(cpu, cores, memory_mib, data_disk_mib)
         machine = cls(
@@ -180,7 +180,7 @@ class Machine:
             raise UsageError(f"machine {name} is not running: `invoke qemu.status` lists those")
         built = image.built(image.load(access.image), access.image_id)
         hardware = Hardware(access.cpu, access.cores, access.memory_mib, access.data_disk_mib)
-        folder = layout.machines_dir() / layout.safe_name(name)
+        folder = _folder_of(name)
         machine = cls(
             built,
             name,
@@ -647,6 +647,10 @@ class _Control:
 
 
 # --- the machine's folder -----------------------------------------------------------------------
+
+
+def _folder_of(name: str) -> Path:
+    return layout.machines_dir() / layout.safe_name(name, "give the machine another name")
 
 
 def _take(path: Path, name: str) -> IO[str]:

@@ -118,6 +118,7 @@ def test_a_blank_board_is_told_how_to_be_bootstrapped() -> None:
         (("qemu.up", "--board", "qemu-virt", "--name", "../x"), "'../x' can't be a file name"),
         (("qemu.up", "--board", "qemu-virt", "--port", "70000"), "must be from 1 to 65535"),
         (("qemu.up", "--board", "qemu-virt", "--port", "ssh"), "must be a whole number"),
+        (("qemu.down", "--name", "a b"), "give the machine another name"),
         (("qemu.down",), "which machine? name it by --board or --name, or say --all"),
         (("qemu.down", "--all", "--name", "x"), "which machine?"),
         (("qemu.image", "--board", "rpi4"), "board rpi4 is not emulated"),
