@@ -138,13 +138,24 @@ def _seen(facts: Facts, condition: Condition) -> list[str]:
             mhz = f"{clock.min_mhz:.0f} to {clock.max_mhz:.0f} MHz, "
             lines.append((f"cores {clock.cores}", f"{mhz}governor {clock.governor}"))
     zones = ", ".join(f"{zone.name} {zone.celsius:.0f} C" for zone in condition.zones)
-    lines.append(("temperatures", zones))
+    lines += [("temperatures", zones), ("disk", _disk(facts))]
+    if facts.throttled is not None:
+        lines.append(("throttle bits", f"0x{facts.throttled:x}, which `invoke doctor` explains"))
     lines += [("Python", f"{path} {version}") for path, version in condition.pythons.items()]
     if facts.memory_limit_bytes is not None:
         lines.append(("container", f"{facts.memory_limit_bytes >> 20} MiB of memory at most"))
     if facts.cpu_limit is not None:
         lines.append(("container", f"{facts.cpu_limit:g} processors' time at most"))
     return [f"{label}: {text[:_LONG]}" for label, text in lines if text]
+
+
+def _disk(facts: Facts) -> str:
+    """Where releases would live."""
+    free = facts.free_bytes
+    room = "free space unknown" if free is None else f"{free >> 20} MiB free"
+    flags = {"read-only": facts.read_only, "noexec": facts.noexec}
+    mounted = ", ".join(name for name, there in flags.items() if there)
+    return f"{room} below {facts.root}" + (f" (mounted {mounted})" if mounted else "")
 
 
 def _quoted(text: str) -> str:

@@ -43,6 +43,8 @@ def test_the_file_of_a_raspberry_pi_4() -> None:
         "# CPU features: fp asimd evtstrm crc32 cpuid\n"
         "# cores 0 1 2 3: 600 to 1800 MHz, governor ondemand\n"
         "# temperatures: cpu-thermal 72 C\n"
+        "# disk: 23295 MiB free below /home/pi/.local/share/edge\n"
+        "# throttle bits: 0x50005, which `invoke doctor` explains\n"
         "# Python: /usr/bin/python3 3.11.2\n"
         "# Python: /usr/bin/python3.11 3.11.2\n"
         'description = "Raspberry Pi 4 Model B Rev 1.4, Debian GNU/Linux 12 (bookworm)"\n'
@@ -77,6 +79,13 @@ def test_the_file_loads_as_a_board(answers: str, arch: str, cpu: str, glibc: str
 def test_a_virtual_machine_is_not_hardware() -> None:
     machine = boards.RASPBERRY_PI_4.replace("brcm,bcm2711", "linux,dummy-virt")
     assert toml.loads(text(machine))["verified"] == "emulated"
+
+
+def test_a_disk_says_what_is_wrong_with_it() -> None:
+    sealed = boards.JETSON_NANO.replace("ext4 rw,", "ext4 ro,noexec,")
+    assert "(mounted read-only, noexec)\n" in text(sealed)
+    known = text(boards.JETSON_NANO)
+    assert "throttle bits" not in known and "mounted" not in known
 
 
 def test_the_first_runtime_that_fits_is_proposed() -> None:
