@@ -64,6 +64,19 @@ def test_a_runtime_without_this_architecture(folder: Path) -> None:
         runtime.fetch(runtime.load("litert-2.1.0"), "armv7l", print)
 
 
+@pytest.mark.parametrize(
+    ("arch", "words"),
+    [
+        ("x86_64", r"for x86_64 there is --runtime litert-2\.3\.0, tflite-runtime-.*, ai-edge-"),
+        ("armv7l", r"for armv7l there is --runtime tflite-runtime-2\.14\.0$"),
+        ("riscv64", r"for riscv64 there is none: bring one of your own with --lib$"),
+    ],
+)
+def test_a_runtime_for_other_processors_names_those_that_fit(arch: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        runtime.fetch(runtime.load("litert-2.1.0"), arch, print)
+
+
 def test_an_unknown_runtime_names_the_known_ones() -> None:
     with pytest.raises(UsageError, match=r"litert-2\.1\.0"):
         runtime.load("litert-9")
@@ -174,8 +187,13 @@ def test_numpy_goes_along_where_the_boards_own_will_not_do(
     [
         (board_python("3.13"), ["has wheels for Python 3.11 on aarch64", "has Python 3.13"]),
         (board_python("3.13"), ["use --runtime ai-edge-litert-2.1.0 --engine python"]),
-        (board_python(arch="riscv64"), ["for aarch64, armv7l;", "--engine tflite"]),
+        (board_python("3.12"), ["use --runtime ai-edge-litert-2.1.0 --engine python"]),
+        (board_python("3.14"), ["use --engine tflite"]),
+        (board_python("3.14", arch="x86_64"), ["use --engine litert"]),
+        (board_python(arch="riscv64"), ["for aarch64, armv7l;", "--engine tflite --lib FILE"]),
+        (board_python("3.13", arch="armv7l"), ["edge knows no library for armv7l"]),
         (board_python(arch="armv7l", numpy=None), ["no wheel of numpy for armv7l", "apt install"]),
+        (board_python(arch="armv7l", numpy=None), ["or use --engine tflite --lib FILE"]),
         (board_python(arch="armv7l", numpy="2.1"), ["its own is 2.1"]),
     ],
 )
