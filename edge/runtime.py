@@ -238,12 +238,32 @@ def fetch(runtime: Runtime, arch: str, progress: Callable[[str], None]) -> Artif
             f"runtime {runtime.name} is a Python package, not a library: use --engine python"
         )
     if arch not in runtime.wheels:
+        fit = _built_for(arch)
         raise UsageError(
             f"runtime {runtime.name} has no library for {arch} "
-            f"(it has: {', '.join(sorted(runtime.wheels))})"
+            f"(it has: {', '.join(sorted(runtime.wheels))}); for {arch} there is "
+            + (f"--runtime {', '.join(fit)}" if fit else "none: bring one of your own with --lib")
         )
     path = wheels.member(runtime.wheels[arch], runtime.libraries[arch], progress)
     return artifact.of_file(path, PLACE)
+
+
+def _built_for(arch: str) -> tuple[str, ...]:
+    """Names of the runtimes that have something for ``arch``, best ones first."""
+    known = dict.fromkeys(name for engine in ENGINES for name in for_engine(engine))
+    return tuple(
+        name
+        for name in known
+        if arch in load(name).wheels or any(p.arch == arch for p in load(name).packages)
+    )
+
+
+def _without_python(arch: str) -> str:
+    """Flags that need no Python on a board of ``arch``."""
+    for engine in ("tflite", "litert"):
+        if any(arch in load(name).wheels for name in for_engine(engine)):
+            return f"--engine {engine}"
+    return f"--engine tflite --lib FILE (edge knows no library for {arch})"
 
 
 def own_library(path: Path, engine: str = "tflite") -> Artifact:
@@ -322,7 +342,7 @@ def fetch_packages(
                 f"runtime {runtime.name} needs numpy from {runtime.numpy[0]} and below "
                 f"{runtime.numpy[1]} on the board, {own}, and there is no wheel of numpy for "
                 f"{python.machine}: install it there (Debian: `apt install python3-numpy`), or use "
-                "--engine tflite"
+                f"{_without_python(python.machine)}"
             )
         found += _files(there["numpy"], lambda name: not _matches(name, _NUMPY_UNUSED), progress)
     return tuple(found)
@@ -394,7 +414,7 @@ def _no_wheel(runtime: Runtime, python: Python) -> str:
         for name in for_engine("python")
         if name != runtime.name and has_wheel(load(name), python)
     ]
-    remedy = f"--runtime {others[0]} --engine python" if others else "--engine tflite"
+    remedy = f"--runtime {others[0]} --engine python" if others else _without_python(python.machine)
     free_threaded = " (free-threaded)" if python.tag.endswith("t") else ""
     return (
         f"{runtime.requirement.replace('==', ' ')} has wheels for {what}; the board has Python "
