@@ -313,6 +313,24 @@ def test_debian_11_takes_the_older_library(command: Command) -> None:
     assert live("qemu-aarch64-bullseye") == done["release"]
 
 
+def test_a_library_of_ones_own_serves_in_the_runtimes_place(
+    command: Command, tmp_path: Path
+) -> None:
+    own = tmp_path / "libtensorflowlite_c.so"
+    shutil.copy(runtime.fetch(runtime.load("litert-2.1.0"), "aarch64", print).path, own)
+    # One byte more, so that the store can't take it for the runtime's: still a library.
+    own.write_bytes(own.read_bytes() + b"\0")
+    words = ("--board", "qemu-aarch64", "--model", INT8, "--lib", own, "--json")
+    done = answer(command("deploy", *words))
+    assert done["runtime"] == "file:libtensorflowlite_c.so" and done["changed"]
+    [smoke] = done["smoke"]
+    assert smoke["largest_difference"] <= smoke["bound"]
+    root = layout.machines_dir() / "test-engines-qemu-aarch64-command/root"
+    assert (root / "current/lib/libtflite.so").read_bytes() == own.read_bytes()
+    refused(command("deploy", *words, "--runtime", "litert-2.1.0"), 2, "--lib and --runtime")
+    refused(command("deploy", *words, "--engine", "python"), 2, "takes no --lib", "--engine tflite")
+
+
 def pretended(name: str, seen: Facts) -> Session:
     """A board that no command may reach: the fake knows no answer."""
     return Session(board.load(name), FakeTransport(), seen)
