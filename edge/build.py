@@ -235,7 +235,7 @@ def _check_cores(target: Board, chain: Toolchain, known: frozenset[str]) -> None
             continue
         close = difflib.get_close_matches(core, sorted(known), n=3, cutoff=0.5)
         raise UsageError(
-            f"{board.files().get(target.name, target.name)}: {key} = {value!r}: "
+            f"{board.files().get(target.kind or target.name, target.name)}: {key} = {value!r}: "
             f"{chain.name} knows no such {chain.arch} core"
             + (f"; near it: {', '.join(close)}" if close else "")
         )

@@ -286,10 +286,14 @@ def interval(percentile: Percentile | None) -> str:
 
 
 def boards_table(boards: Sequence[Board]) -> Table:
-    made = table("", ["board", "system", "core", "cores", "memory", "values from"], left=3)
+    """One row each; a column for what units are, if there are any."""
+    units = any(board.kind for board in boards)
+    columns = ["board", *(["kind"] if units else []), "system", "core"]
+    made = table("", [*columns, "cores", "memory", "values from"], left=len(columns))
     for board in boards:
         made.add_row(
             board.name,
+            *([board.kind or ""] if units else []),
             board.description,
             f"{board.arch} {board.cpu}",
             str(board.cores),

@@ -136,6 +136,19 @@ def test_the_lab_file_adds_where_a_board_is(
     [
         ('[boards.rpi44]\nhost = "x"\n', ["boards.rpi44", "did you mean 'rpi4'"]),
         ('[boards.rpi4]\nhots = "x"\n', ["boards.rpi4.hots", "did you mean 'host'"]),
+        ('[boards.mine]\nhost = "x"\n', ["boards.mine", 'kind = "rpi4"']),
+        ('[boards.mine]\nkind = "rpi44"\n', ["boards.mine.kind", "did you mean 'rpi4'"]),
+        ('[boards.rpi5]\nkind = "rpi4"\n', ["boards.rpi5", "board of its own", "rpi5.toml"]),
+        ('[boards."a,b"]\nkind = "rpi4"\n', ['"a,b"', "letters, digits"]),
+        ('[boards."../x"]\nkind = "rpi4"\n', ['"../x"', "letters, digits"]),
+        ('[boards.rpi4]\non_switch = "reboot"\n', ["on_switch", "list of words"]),
+        ("[boards.rpi4]\non_switch = [1]\n", ["on_switch", "list of words"]),
+        ('[boards.rpi4]\non_switch = ["a\\u0000"]\n', ["on_switch", "list of words"]),
+        ("[boards.rpi4]\non_switch = []\n", ["on_switch", "is empty"]),
+        ("[boards.rpi4]\non_switch_timeout_s = 0\n", ["on_switch_timeout_s", "more than 0"]),
+        ("[boards.rpi4]\non_switch_timeout_s = inf\n", ["on_switch_timeout_s", "more than 0"]),
+        ("[boards.rpi4]\non_switch_timeout_s = nan\n", ["on_switch_timeout_s", "more than 0"]),
+        ("[boards.rpi4]\non_switch_timeout_s = true\n", ["on_switch_timeout_s", "a number"]),
         ('[board.rpi4]\nhost = "x"\n', ["'board'", "did you mean 'boards'"]),
         ("boards = 4\n", ["table of tables"]),
         ("[boards]\nrpi4 = 4\n", ["boards.rpi4"]),
@@ -156,3 +169,101 @@ def test_the_example_lab_file_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
     example = Path(__file__).parents[2] / "lab.example.toml"
     monkeypatch.setenv("EDGE_LAB", str(example))
     assert board.load("rpi4").host == "pi@10.0.0.7"
+    kitchen = board.load("rpi4-kitchen")
+    assert (kitchen.kind, kitchen.host, kitchen.cpu) == ("rpi4", "pi@10.0.0.8", "cortex-a72")
+    assert kitchen.on_switch == ("systemctl", "--user", "restart", "camera")
+    assert kitchen.on_switch_timeout_s == 20.0
+
+
+# --- several boards -------------------------------------------------------------------------------
+
+LAB = """
+[boards.rpi4-kitchen]
+kind = "rpi4"
+host = "pi@10.0.0.8"
+
+[boards.rpi5]
+root = "/srv/edge"
+
+[boards.rpi4-attic]
+kind = "rpi4"
+on_switch = ["sync"]
+"""
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "lab.toml"
+    monkeypatch.setenv("EDGE_LAB", str(path))
+    path.write_text(LAB, encoding="utf-8")
+    return path
+
+
+def names(patterns: str | None, **given: object) -> list[str]:
+    return [b.name for b in board.select(patterns, **given)]  # type: ignore[arg-type]
+
+
+def test_a_unit_is_its_kind_with_a_name_of_its_own(lab: Path) -> None:
+    kitchen, kind = board.load("rpi4-kitchen"), board.load("rpi4")
+    assert (kitchen.name, kitchen.kind, kitchen.host) == ("rpi4-kitchen", "rpi4", "pi@10.0.0.8")
+    assert (kitchen.cpu, kitchen.memory_mib) == (kind.cpu, kind.memory_mib)
+    assert (kind.kind, kind.on_switch, kind.on_switch_timeout_s) == (None, (), 30.0)
+    assert board.load("rpi4-attic").on_switch == ("sync",)
+
+
+def test_units_are_listed_among_the_boards(lab: Path) -> None:
+    listed = [b.name for b in board.load_all()]
+    assert {"rpi4", "rpi4-kitchen", "rpi4-attic"} <= set(listed)
+    assert listed == sorted(listed)
+
+
+def test_a_name_that_is_nearly_a_units_is_told(lab: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'rpi4-kitchen'"):
+        board.load("rpi4-kitchn")
+
+
+def test_boards_are_named_by_commas_in_their_order_and_once(lab: Path) -> None:
+    assert names("rpi5, rpi4-attic,rpi5") == ["rpi5", "rpi4-attic"]
+    assert names("rpi4-attic,rpi4-*") == ["rpi4-attic", "rpi4-kitchen"]
+
+
+def test_a_pattern_means_boards_that_somebody_has(lab: Path) -> None:
+    assert names("rpi4*") == ["rpi4-kitchen", "rpi4-attic"]
+    assert names("rpi?") == ["rpi5"]
+    assert names("rpi[4]-[!k]*") == ["rpi4-attic"]
+
+
+def test_a_pattern_that_matches_nobodys_board_means_definitions(lab: Path) -> None:
+    assert names("jetson-*") == ["jetson-nano", "jetson-orin-nano"]
+
+
+def test_all_is_every_entry_of_the_lab_file_in_its_order(lab: Path) -> None:
+    assert names(None, all=True) == ["rpi4-kitchen", "rpi5", "rpi4-attic"]
+    lab.write_text("", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"--all is every board in .*lab.toml, and there is none"):
+        names(None, all=True)
+
+
+def test_a_host_goes_with_one_board(lab: Path) -> None:
+    assert board.select("rpi4", host="pi@x")[0].host == "pi@x"
+    with pytest.raises(UsageError, match="of one board, not of 2"):
+        board.select("rpi4-*", host="pi@x")
+
+
+@pytest.mark.parametrize(
+    ("patterns", "given", "words"),
+    [
+        ("rpi4-z*", {}, "no board matches 'rpi4-z*' (near it: rpi4"),
+        ("rpi4,,rpi5", {}, "empty name"),
+        ("", {}, "empty name"),
+        ("rpi4,nano", {}, "no board 'nano'"),
+        (None, {}, "which board?"),
+        ("rpi4", {"all": True}, "which board?"),
+    ],
+)
+def test_a_selection_that_means_nothing_is_one_clear_line(
+    lab: Path, patterns: str | None, given: dict[str, object], words: str
+) -> None:
+    with pytest.raises(UsageError) as error:
+        names(patterns, **given)
+    assert words in str(error.value)
