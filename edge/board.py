@@ -227,8 +227,8 @@ def _lab_entry(path: Path, name: str, entry: Any) -> dict[str, Any]:
     kind = values.get("kind")
     if kind is None and name not in known:
         raise UsageError(
-            f"{path}: [boards.{name}] is about no board{_did_you_mean(name, known.keys())}: for one of "
-            'several of a kind, say which, such as kind = "rpi4"'
+            f"{path}: [boards.{name}] is about no board{_did_you_mean(name, known.keys())}: for "
+            'one of several of a kind, say which, such as kind = "rpi4"'
         )
     if kind is not None and kind not in known:
         raise UsageError(

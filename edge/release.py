@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from edge import abi, artifact, build, layout, runtime
 from edge.artifact import Artifact
-from edge.errors import UsageError
+from edge.errors import BoardError, UsageError
 from edge.options import Delegate
 
 SCRIPT_PLACE = "bin/edge_run.py"
@@ -19,6 +21,15 @@ SCRIPT_PLACE = "bin/edge_run.py"
 LIBEDGE_PLACE = "lib/libedge.so"
 
 _DELEGATES = PurePosixPath("lib/delegate")
+
+_FORMAT = 2
+_MAX_MANIFEST_BYTES = 1 << 20
+_MAX_FILES = 4096
+_MAX_FILE_BYTES = 1 << 50
+_PATH = re.compile(r"[A-Za-z0-9._+-]{1,255}(/[A-Za-z0-9._+-]{1,255}){0,30}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_WORD = re.compile(r"[A-Za-z0-9_]{1,32}")
+_STORES_OWN = frozenset({"manifest.json", "SHA256SUMS"})
 
 
 @dataclass(frozen=True)
@@ -137,7 +148,7 @@ def make(
             )
     artifacts = (*files, *by_place.values())
     manifest = {
-        "edge": 2,
+        "edge": _FORMAT,
         "arch": arch,
         "engine": engine,
         "runtime": runtime_name,
@@ -158,3 +169,144 @@ def make(
     text = json.dumps(manifest, sort_keys=True, indent=1).encode() + b"\n"
     name = hashlib.sha256(text).hexdigest()[:16]
     return Release(name, artifacts, runtime_name, engine, text, script)
+
+
+# --- manifests from elsewhere ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ManifestFile:
+    """A file of a release, as its manifest names it.
+
+    :ivar path: in the release; it can't leave it.
+    """
+
+    path: str
+    sha256: str
+    size_bytes: int
+    executable: bool
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A release that is somewhere else, by its own word.
+
+    :ivar id: what the text hashes to; whoever asked for a release by its id compares the two.
+    :ivar delegate: None if models are opened without one.
+    """
+
+    id: str
+    arch: str
+    engine: str
+    runtime: str
+    files: tuple[ManifestFile, ...]
+    delegate: Delegate | None
+
+    @property
+    def models(self) -> tuple[ManifestFile, ...]:
+        return tuple(file for file in self.files if file.path.startswith("models/"))
+
+
+def parse_manifest(text: bytes) -> Manifest:
+    """A manifest that a board or somebody's bundle holds: believed in nothing.
+
+    :raises BoardError: it is none, or one of another edge; in one line, without its own words.
+    """
+    try:
+        return _manifest(text)
+    except (ValueError, RecursionError) as error:
+        what = "nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise BoardError(
+            f"a release's manifest.json is damaged or of another edge ({what}): deploy again"
+        ) from None
+
+
+def _manifest(text: bytes) -> Manifest:
+    if len(text) > _MAX_MANIFEST_BYTES:
+        raise ValueError("more than 1 MiB")
+    try:
+        found = json.loads(text.decode(), object_pairs_hook=_once)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"no JSON at byte {error.pos}") from None
+    except UnicodeDecodeError:
+        raise ValueError("no UTF-8") from None
+    if not isinstance(found, dict) or type(found.get("edge")) is not int:
+        raise ValueError("no 'edge'")
+    if found["edge"] != _FORMAT:
+        raise ValueError(f"not of format {_FORMAT}")
+    keys = {"edge", "arch", "engine", "runtime", "build", "delegate", "files"}
+    _has(found, keys, "the manifest")
+    for key in ("arch", "engine"):
+        if not (isinstance(found[key], str) and _WORD.fullmatch(found[key])):
+            raise ValueError(f"'{key}' is no word")
+    if not isinstance(found["build"], dict):
+        raise ValueError("'build' is no table")
+    files = found["files"]
+    if not isinstance(files, list) or not 0 < len(files) <= _MAX_FILES:
+        raise ValueError(f"'files' is no list of 1 to {_MAX_FILES}")
+    parsed = tuple(_manifest_file(entry, f"files[{n}]") for n, entry in enumerate(files))
+    places = {file.path for file in parsed}
+    folders = {str(folder) for place in places for folder in PurePosixPath(place).parents}
+    if len(places) != len(parsed) or places & (folders | _STORES_OWN):
+        raise ValueError("'files' has a path twice, a file for a folder, or the store's own")
+    return Manifest(
+        hashlib.sha256(text).hexdigest()[:16],
+        found["arch"],
+        found["engine"],
+        _line(found["runtime"], "runtime"),
+        parsed,
+        None if found["delegate"] is None else _manifest_delegate(found["delegate"]),
+    )
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a key twice")
+    return made
+
+
+def _has(value: Any, keys: set[str], what: str) -> None:
+    if not isinstance(value, dict) or value.keys() != keys:
+        raise ValueError(f"{what} has not exactly {', '.join(sorted(keys))}")
+
+
+def _line(value: Any, what: str) -> str:
+    if not (isinstance(value, str) and 0 < len(value) <= 1024 and value.isprintable()):
+        raise ValueError(f"'{what}' is no line of text")
+    return value
+
+
+def _manifest_file(entry: Any, what: str) -> ManifestFile:
+    _has(entry, {"path", "sha256", "size_bytes", "executable"}, what)
+    path, sha256, size = entry["path"], entry["sha256"], entry["size_bytes"]
+    # Without these two words no path of such components leaves its folder.
+    if (
+        not (isinstance(path, str) and len(path) <= 1024 and _PATH.fullmatch(path))
+        or {".", ".."} & set(path.split("/"))
+    ):  # fmt: skip
+        raise ValueError(f"{what}.path is no path in a release")
+    if not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
+        raise ValueError(f"{what}.sha256 is no hash")
+    if type(size) is not int or not 0 <= size <= _MAX_FILE_BYTES:
+        raise ValueError(f"{what}.size_bytes is no size")
+    if type(entry["executable"]) is not bool:
+        raise ValueError(f"{what}.executable is not true or false")
+    return ManifestFile(path, sha256, size, entry["executable"])
+
+
+def _manifest_delegate(value: Any) -> Delegate:
+    _has(value, {"path", "settings"}, "delegate")
+    path = PurePosixPath(_line(value["path"], "delegate.path"))
+    if not path.is_absolute() and (
+        path.parent != _DELEGATES or not _PATH.fullmatch(str(path)) or path.name == ".."
+    ):
+        raise ValueError("'delegate.path' is neither absolute nor a delegate's of the release")
+    settings = value["settings"]
+    if not isinstance(settings, list) or not all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(word, str) for word in pair)
+        for pair in settings
+    ):
+        raise ValueError("'delegate.settings' is no list of pairs")
+    pairs = tuple((key, setting) for key, setting in settings)
+    return Delegate(str(path), path.is_absolute(), pairs)

@@ -3,12 +3,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge import artifact, layout, release
 from edge.artifact import Artifact
-from edge.errors import UsageError
+from edge.errors import BoardError, UsageError
 from edge.options import Delegate
 
 
@@ -156,3 +157,105 @@ def test_a_delegate_that_is_none_is_refused(tmp_path: Path) -> None:
         release.delegate_artifact(Delegate(str(tmp_path / "text.so")))
     with pytest.raises(UsageError, match="no external delegate"):
         release.delegate_artifact(Delegate(str(Path("/bin/sh").resolve())))
+
+
+# --- manifests from elsewhere ---------------------------------------------------------------------
+
+
+def a_manifest(**changes: Any) -> bytes:
+    file = {"path": "models/m.tflite", "sha256": "a" * 64, "size_bytes": 5, "executable": False}
+    made = {
+        "edge": 2,
+        "arch": "aarch64",
+        "engine": "tflite",
+        "runtime": "litert-2.1.0",
+        "build": {},
+        "delegate": None,
+        "files": [{**file, **changes.pop("file", {})}],
+        **changes,
+    }
+    return json.dumps({key: value for key, value in made.items() if value != "absent"}).encode()
+
+
+@pytest.mark.parametrize(
+    "delegate",
+    [None, Delegate("board:/usr/lib/npu.so"), Delegate("x.so", settings=(("a", "b"), ("c", "")))],
+)
+def test_a_manifest_is_read_back_as_it_was_written(
+    tmp_path: Path, delegate: Delegate | None
+) -> None:
+    files = [made(tmp_path, "bin/edge-run", b"runner"), made(tmp_path, "lib/libtflite.so", b"lib")]
+    models = [made(tmp_path, "models/m.tflite", b"model")]
+    if delegate is not None and delegate.path.startswith("board:"):
+        delegate = Delegate(delegate.path.removeprefix("board:"), on_board=True)
+    wanted = release.make(
+        "aarch64", files, models, runtime_name="file:my lib.so", engine="tflite", delegate=delegate
+    )
+    found = release.parse_manifest(wanted.manifest)
+    assert (found.id, found.arch, found.engine) == (wanted.id, "aarch64", "tflite")
+    assert found.runtime == "file:my lib.so"
+    assert {(f.path, f.sha256, f.size_bytes, f.executable) for f in found.files} == {
+        (a.place, a.sha256, a.size_bytes, a.executable) for a in wanted.artifacts
+    }
+    assert [file.path for file in found.models] == ["models/m.tflite"]
+    if delegate is None:
+        assert found.delegate is None
+    else:
+        assert found.delegate is not None
+        assert release.delegate_place(found.delegate) == release.delegate_place(delegate)
+        assert found.delegate.settings == delegate.settings
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"", "no JSON"),
+        (b"\xff", "no UTF-8"),
+        (b"[" * 100_000, "nested too deep"),
+        (b" " * (1 << 20) + b"{}", "more than 1 MiB"),
+        (b"[]", "no 'edge'"),
+        (b'{"edge": 2, "edge": 2}', "a key twice"),
+        (a_manifest(edge=True), "no 'edge'"),
+        (a_manifest(edge=3), "not of format 2"),
+        (a_manifest(more=1), "has not exactly"),
+        (a_manifest(arch="absent"), "has not exactly"),
+        (a_manifest(arch="a b"), "'arch' is no word"),
+        (a_manifest(engine=["tflite"]), "'engine' is no word"),
+        (a_manifest(runtime="two\nlines"), "'runtime' is no line"),
+        (a_manifest(build=1), "'build' is no table"),
+        (a_manifest(files=[]), "'files' is no list"),
+        (a_manifest(files={}), "'files' is no list"),
+        (a_manifest(files=[1]), "files[0] has not exactly"),
+        (a_manifest(file={"path": "../../etc/passwd"}), "files[0].path"),
+        (a_manifest(file={"path": "/etc/passwd"}), "files[0].path"),
+        (a_manifest(file={"path": "lib/./x"}), "files[0].path"),
+        (a_manifest(file={"path": "lib//x"}), "files[0].path"),
+        (a_manifest(file={"path": "lib/x\n"}), "files[0].path"),
+        (a_manifest(file={"path": "$(reboot)"}), "files[0].path"),
+        (a_manifest(file={"path": "x" * 256}), "files[0].path"),
+        (a_manifest(file={"path": "/".join(["x"] * 32)}), "files[0].path"),
+        (a_manifest(file={"path": "manifest.json"}), "the store's own"),
+        (a_manifest(file={"sha256": "A" * 64}), "files[0].sha256"),
+        (a_manifest(file={"size_bytes": -1}), "files[0].size_bytes"),
+        (a_manifest(file={"size_bytes": 1.5}), "files[0].size_bytes"),
+        (a_manifest(file={"size_bytes": True}), "files[0].size_bytes"),
+        (a_manifest(file={"executable": 1}), "files[0].executable"),
+        (a_manifest(delegate={"path": "../x", "settings": []}), "'delegate.path'"),
+        (a_manifest(delegate={"path": "lib/delegate/..", "settings": []}), "'delegate.path'"),
+        (a_manifest(delegate={"path": "/x", "settings": [["a"]]}), "'delegate.settings'"),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused_in_one_line(text: bytes, words: str) -> None:
+    with pytest.raises(BoardError) as error:
+        release.parse_manifest(text)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_manifest_names_each_place_once(tmp_path: Path) -> None:
+    def entry(path: str) -> dict[str, Any]:
+        return {"path": path, "sha256": "a" * 64, "size_bytes": 1, "executable": False}
+
+    for paths in (["lib/x", "lib/x"], ["lib", "lib/x"]):
+        with pytest.raises(BoardError, match="'files' has a path twice, a file for a folder"):
+            release.parse_manifest(a_manifest(files=[entry(path) for path in paths]))
