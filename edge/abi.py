@@ -18,6 +18,7 @@ import numpy as np
 
 from edge import layout
 from edge.errors import BoardError, EdgeError, HostError, UsageError
+from edge.once import once
 
 _BEGIN, _END = "/* edge:abi begin */", "/* edge:abi end */"
 
@@ -33,7 +34,7 @@ def declarations() -> str:
     return text[begin + len(_BEGIN) : end]
 
 
-@functools.cache
+@once
 def ffi() -> cffi.FFI:
     instance = cffi.FFI()
     instance.cdef(declarations())

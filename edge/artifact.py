@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -15,10 +16,14 @@ from elftools.elf.gnuversions import GNUVerDefSection, GNUVerNeedSection
 from elftools.elf.sections import SymbolTableSection
 
 from edge.errors import HostError, UsageError
+from edge.once import Once
 
 Version = tuple[int, ...]
 
 _MACHINES = {"EM_AARCH64": "aarch64", "EM_ARM": "armv7l", "EM_X86_64": "x86_64", "EM_386": "i686"}
+
+
+_FRESH_NS = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,29 @@ class ElfFacts:
     provides: Mapping[str, Version] = field(default_factory=dict)
 
 
+_hashes: Once[str] = Once()
+_elves: Once[ElfFacts] = Once()
+
+
 def hash_file(path: Path) -> str:
+    """sha256 of the content; the same file is read once, however many boards it goes to."""
+    key = _identity(path)
+    return _hash(path) if key is None else _hashes.get(key, lambda: _hash(path))
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """Equal as long as nobody has written to the file; None if that can't be told.
+
+    Two changes within one tick of the file system's clock leave the same times.
+    """
+    found = path.stat()
+    changed_ns = max(found.st_mtime_ns, found.st_ctime_ns)
+    if time.time_ns() - changed_ns < _FRESH_NS:
+        return None
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _hash(path: Path) -> str:
     with path.open("rb") as file:
         digest = hashlib.sha256()
         while chunk := file.read(1 << 20):
@@ -81,12 +108,17 @@ def of_file(path: Path, place: str, *, executable: bool = False) -> Artifact:
 def elf_facts(path: Path) -> ElfFacts:
     """:raises UsageError: no ELF file, or a damaged one."""
     try:
-        with path.open("rb") as file:
-            return _read_elf(ELFFile(file))
+        key = _identity(path)
+        return _elf_facts(path) if key is None else _elves.get(key, lambda: _elf_facts(path))
     except OSError as error:
         raise UsageError(f"can't read {path}: {error.strerror}; check the path") from None
     except (ELFError, ValueError, KeyError, AttributeError) as error:
         raise UsageError(f"{path} is no program or library (ELF file): {error}") from None
+
+
+def _elf_facts(path: Path) -> ElfFacts:
+    with path.open("rb") as file:
+        return _read_elf(ELFFile(file))
 
 
 def _read_elf(elf: ELFFile) -> ElfFacts:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-import functools
 import hashlib
 import itertools
 import os
@@ -21,6 +21,7 @@ from edge import abi, artifact, board, layout, toolchain
 from edge.artifact import Artifact
 from edge.board import Board
 from edge.errors import HostError, UsageError
+from edge.once import Once, once
 from edge.toolchain import Toolchain
 
 RUNNER_PLACE = "bin/edge-run"
@@ -86,16 +87,41 @@ def runner(
     return _build(chain, recipe, arguments, progress)
 
 
-@functools.cache
 def host_library(progress: Callable[[str], None]) -> abi.Library:
-    """libedge for this machine, opened; built and opened once for each way of telling progress."""
+    """libedge for this machine, opened; built and opened once."""
+    return _host_library.get((), lambda: _open_host_library(progress))
+
+
+def _open_host_library(progress: Callable[[str], None]) -> abi.Library:
     chain = toolchain.load("zig", platform.machine())
     arguments = chain.cmake_arguments(glibc="2.28", mcpu="generic")
     recipe = _recipe(chain, _compiler(arguments), "2.28", "generic", False, ())
     return abi.Library(_build(chain, recipe, arguments, progress).library)
 
 
+_host_library: Once[abi.Library] = Once()
+_builds: Once[Build] = Once()
+
+
 def _build(
+    chain: Toolchain,
+    recipe: Recipe,
+    arguments: tuple[str, ...],
+    progress: Callable[[str], None],
+) -> Build:
+    """Once in this process for one recipe and place, however many boards of it are deployed to."""
+    place = (layout.firmware_dir(), layout.builds_dir())
+    made: list[Build] = []
+
+    def make() -> Build:
+        made.append(_compile(chain, recipe, arguments, progress))
+        return made[0]
+
+    found = _builds.get((recipe, arguments, place), make)
+    return found if made else dataclasses.replace(found, compiled=False)
+
+
+def _compile(
     chain: Toolchain,
     recipe: Recipe,
     arguments: tuple[str, ...],
@@ -170,7 +196,7 @@ def _flags(text: str) -> tuple[str, ...]:
     return flags
 
 
-@functools.cache
+@once
 def _compiler(arguments: tuple[str, ...]) -> tuple[str, ...]:
     """The command that the toolchain file chooses; nothing is configured for it."""
     script = layout.data_dir("toolchains") / "compiler.cmake"
@@ -178,7 +204,7 @@ def _compiler(arguments: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(said.split("\n")[:-1])
 
 
-@functools.cache
+@once
 def _version(compiler: tuple[str, ...]) -> str:
     said = _call([*compiler, "--version"], "edge-run").partition("\n")[0].strip()
     if "c++" in compiler[1:]:  # zig is many compilers, this one is clang
@@ -187,7 +213,7 @@ def _version(compiler: tuple[str, ...]) -> str:
     return said
 
 
-@functools.cache
+@once
 def _target(compiler: tuple[str, ...]) -> str:
     if "-target" in compiler:
         return compiler[compiler.index("-target") + 1]
@@ -212,7 +238,7 @@ def _hash_sources(firmware: Path, toolchain_files: Iterable[Path]) -> str:
 # --- the core -----------------------------------------------------------------------------------
 
 
-@functools.cache
+@once
 def _cores(compiler: tuple[str, ...]) -> frozenset[str]:
     """The cores that a compiler knows, from its complaint about one that does not exist."""
     command = [*compiler, "-mcpu=no-such-core", "-fsyntax-only", "-x", "c++", os.devnull]

@@ -41,12 +41,17 @@ def fetch(wheel: Wheel, progress: Callable[[str], None]) -> Path:
 
     :raises HostError: the download failed, or did not have the pinned sha256.
     """
+    with layout.exclusive(layout.wheels_dir() / wheel.sha256, progress):
+        return _fetched(wheel, progress)
+
+
+def _fetched(wheel: Wheel, progress: Callable[[str], None]) -> Path:
+    """For whoever holds the wheel's folder."""
     folder = layout.wheels_dir() / wheel.sha256
     for path in folder.glob("*.whl"):
         if artifact.hash_file(path) == wheel.sha256:
             return path
         path.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
     progress(f"downloading {wheel.project} {wheel.version} ({wheel.platform})")
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         requirement = Path(temporary) / "wheel.txt"
@@ -82,16 +87,19 @@ def member(wheel: Wheel, name: str, progress: Callable[[str], None]) -> Path:
     target = layout.wheels_dir() / wheel.sha256 / PurePosixPath(name).name
     if target.exists():
         return target
-    path = fetch(wheel, progress)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            content = archive.read(name)
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise HostError(f"{path} does not hold {name}: {error}") from None
-    part = target.with_suffix(".part")
-    part.write_bytes(content)
-    artifact.move_into_place(part, target)
-    return target
+    with layout.exclusive(target.parent, progress):
+        if target.exists():
+            return target
+        path = _fetched(wheel, progress)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                content = archive.read(name)
+        except (KeyError, zipfile.BadZipFile) as error:
+            raise HostError(f"{path} does not hold {name}: {error}") from None
+        part = target.with_suffix(".part")
+        part.write_bytes(content)
+        artifact.move_into_place(part, target)
+        return target
 
 
 def unpacked(wheel: Wheel, progress: Callable[[str], None]) -> Path:
@@ -102,10 +110,10 @@ def unpacked(wheel: Wheel, progress: Callable[[str], None]) -> Path:
     folder = layout.wheels_dir() / wheel.sha256 / "files"
     if folder.is_dir():
         return folder
-    path = fetch(wheel, progress)
     with layout.exclusive(folder.parent, progress):
         if folder.is_dir():
             return folder
+        path = _fetched(wheel, progress)
         with layout.published(folder) as part:
             try:
                 with zipfile.ZipFile(path) as archive:

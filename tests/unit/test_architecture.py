@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "edge"
 
 # A module may import from floors above its own line only.
 FLOORS = (
-    ("edge", "edge.errors", "edge.onboard", "edge.keeper"),
+    ("edge", "edge.errors", "edge.once", "edge.onboard", "edge.keeper"),
     ("edge.layout", "edge.toml", "edge.options"),
     ("edge.artifact", "edge.abi", "edge.board", "edge.model", "edge.tiny", "edge.toolchain"),
     ("edge.debian", "edge.wheels", "edge.transport.command"),
