@@ -9,7 +9,6 @@ every blocking call here stands under :func:`_guillotine`.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import getpass
 import logging
@@ -29,11 +28,10 @@ from typing import IO, Any
 
 import paramiko
 from fabric import Config, Connection  # type: ignore[import-untyped]
-from paramiko.auth_strategy import AuthSource, AuthStrategy, InMemoryPrivateKey, NoneAuth
 from paramiko.common import MSG_CHANNEL_REQUEST
 
 from edge.errors import BoardError, EdgeError, HostError, UnreachableError, UsageError
-from edge.transport import Outcome, Process, Transport, known_hosts
+from edge.transport import Outcome, Process, Transport, certificate, host_keys, known_hosts
 from edge.transport.command import (
     MAX_OUTPUT_BYTES,
     STDERR_TAIL_BYTES,
@@ -43,6 +41,7 @@ from edge.transport.command import (
 )
 from edge.transport.hostfile import appearing, readable
 from edge.transport.known_hosts import HostKey
+from edge.transport.login import AGENT_TIMEOUT_S, Login
 from edge.transport.target import (
     SshTarget,
     checked_host,
@@ -58,8 +57,11 @@ _RESOLVE_TIMEOUT_S = 10.0
 _OPEN_TIMEOUT_S = 15.0
 _CLOSE_TIMEOUT_S = 10.0
 """For a channel's farewell while its output still floods in on a busy machine."""
-_AGENT_TIMEOUT_S = 60.0
-"""An agent may ask its owner for a touch."""
+_CONSEQUENCES = ("kex_exchange_identification:", "Connection closed by UNKNOWN")
+_UNKNOWN_KEY = "Host key verification failed"
+_CONCLUSIONS = (_UNKNOWN_KEY, "stdio forwarding failed")
+_REASONS = ("Host key for ", "No ", "channel ")
+"""How lines begin that ``ssh`` prints when a jump fails: afterwards, at the end, before that."""
 _FAILURES = (paramiko.SSHException, OSError, EOFError)
 
 _log = logging.getLogger(__name__)
@@ -142,7 +144,7 @@ def connect(target: SshTarget, *, timeout_s: float = 15.0) -> SshTransport:
     """
     timeout_s = min(timeout_s, target.connect_timeout_s or timeout_s)
     way = _Way(target, timeout_s)
-    login = _Login(target)
+    login = Login(target)
     connection = Connection(
         host=target.hostname,
         user=target.user,
@@ -158,7 +160,7 @@ def connect(target: SshTarget, *, timeout_s: float = 15.0) -> SshTransport:
         connect_kwargs={
             "sock": way.socket,
             "banner_timeout": timeout_s,
-            "auth_timeout": _AGENT_TIMEOUT_S,
+            "auth_timeout": AGENT_TIMEOUT_S,
             "channel_timeout": timeout_s,
             "transport_factory": _transport_factory(target),
         },
@@ -212,7 +214,7 @@ class _Way:
             theirs.close()
 
     def close(self) -> str:
-        """Hang up; returns the last line that a proxy program wrote on standard error."""
+        """Hang up; returns what a proxy program wrote on standard error, as far as it tells."""
         self.socket.close()
         if self._proxy:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -225,8 +227,7 @@ class _Way:
         said = ""
         if self._stderr:
             self._stderr.seek(0)
-            lines = self._stderr.read(1 << 16).decode("utf-8", "replace").strip().splitlines()
-            said = lines[-1].strip() if lines else ""
+            said = _last_words(self._stderr.read(1 << 16).decode("utf-8", "replace"))
             self._stderr.close()
             self._stderr = None
         return said
@@ -244,6 +245,16 @@ class _Way:
         raise NoWay(_no_board(target, reason), reason) from None
 
 
+def _last_words(text: str) -> str:
+    """The line of a proxy program that says why: not what follows from it, not a banner."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(_CONSEQUENCES)] or lines
+    if len(telling) > 1 and telling[-1].startswith(_CONCLUSIONS):
+        before = telling[-2]
+        return f"{before} {telling[-1]}" if before.startswith(_REASONS) else telling[-1]
+    return telling[-1] if telling else ""
+
+
 class NoWay(UnreachableError):
     """Nobody answers.
 
@@ -257,25 +268,43 @@ class NoWay(UnreachableError):
 
 def _no_board(target: SshTarget, reason: str) -> str:
     note = f" ({target.note})" if target.note else ""
-    return (
-        f"no board answers at {target.label} (tried {target.address}: {reason}): name another with "
-        f"--host user@address, or add 'Host {target.label}' to ~/.ssh/config{note}"
-    )
+    remedy = f"name another with --host user@address, or add 'Host {target.label}' to ~/.ssh/config"
+    if target.jumps:
+        jump = target.jumps[-1]
+        if reason.startswith(_UNKNOWN_KEY) and (unknown := _unknown_jump(target)):
+            jump, reason = unknown, f"the host key of the jump host {unknown} is not known"
+        plural = "s" if len(target.jumps) > 1 else ""
+        reason = f"through the jump host{plural} {', '.join(target.jumps)}: {reason}"
+        remedy = f"see that '{target.jump_login(jump)}' works and asks nothing"
+    return f"no board answers at {target.label} (tried {target.address}: {reason}): {remedy}{note}"
 
 
-def _no_login(target: SshTarget, login: _Login, error: Exception, proxy_said: str) -> str:
+def _unknown_jump(target: SshTarget) -> str:
+    """The first jump host that known_hosts has no line for: ``ssh`` does not tell which it was."""
+    for jump in target.jumps:
+        with contextlib.suppress(EdgeError):
+            found = resolve(jump, config=target.config)
+            known = known_hosts.load(found.known_hosts)
+            if not any(known.of(name) for name in found.host_key_names):
+                return jump
+    return ""
+
+
+def _no_login(target: SshTarget, login: Login, error: Exception, proxy_said: str) -> str:
     if isinstance(error, paramiko.AuthenticationException) or login.tried:
         tried = ", ".join(login.tried) or "nothing: no key and no agent"
         copy = f"ssh-copy-id -p {target.port} {target.user}@{target.hostname}"
-        remedy = (
-            "unlock the key with 'ssh-add'"
-            if any("passphrase" in attempt for attempt in login.tried)
-            else f"put your public key on the board, for example with '{copy}'"
-        )
+        if login.locked:
+            remedy = "unlock the key with 'ssh-add'"
+        elif login.stale:
+            remedy = "have the certificate renewed by whoever signed it"
+        else:
+            remedy = f"put your public key on the board, for example with '{copy}'"
         note = f" ({target.note})" if target.note else ""
         return f"{target.address} refused the login (tried {tried}): {remedy}{note}"
     if target.proxy_argv:
-        return _no_board(target, proxy_said or f"the way through '{shlex.join(target.proxy_argv)}'")
+        ended = f"'{shlex.join(target.proxy_argv)}' ended or gave no answer"
+        return _no_board(target, proxy_said or ended)
     return _no_board(target, f"no SSH server: {error}" if str(error) else "no SSH server")
 
 
@@ -283,7 +312,7 @@ def _no_login(target: SshTarget, login: _Login, error: Exception, proxy_said: st
 
 
 class _KnownHostsPolicy(paramiko.MissingHostKeyPolicy):
-    """Reject every key that the user's known_hosts files do not hold.
+    """Reject every key that the user's known_hosts files do not vouch for.
 
     The client is given no host keys of its own, so paramiko asks this for every connection.
     """
@@ -294,55 +323,14 @@ class _KnownHostsPolicy(paramiko.MissingHostKeyPolicy):
     def missing_host_key(
         self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
     ) -> None:
-        check_host_key(self._target, HostKey(key.get_name(), key.asbytes()))
-
-
-def check_host_key(target: SshTarget, key: HostKey) -> None:
-    """Compare the key that a server proved with the user's known_hosts files.
-
-    :raises UnreachableError: it is unknown, revoked, or not the one that was recorded.
-    """
-    known = known_hosts.load(target.known_hosts)
-    shown = f"{key.kind} {key.fingerprint}"
-    authority = False
-    other_kinds: set[str] = set()
-    for name in target.host_key_names:
-        entries = known.of(name)
-        if any(e.marker == "@revoked" and e.key == key for e in entries):
-            raise UnreachableError(
-                f"the host key of {target.label} ({shown}) is marked @revoked in your known_hosts: "
-                "this is not a machine to talk to"
-            )
-        authority = authority or any(e.marker == "@cert-authority" for e in entries)
-        plain = [entry for entry in entries if not entry.marker]
-        if any(entry.key == key for entry in plain):
-            return
-        changed = [entry for entry in plain if entry.key.kind == key.kind]
-        # As ssh does: a line for the bare address may vouch for another port, but not accuse it.
-        if changed and name == target.host_key_names[0]:
-            old = changed[0]
-            raise UnreachableError(
-                f"THE HOST KEY OF {target.label} HAS CHANGED: it shows {shown}, but {old.file}:"
-                f"{old.line} has {old.key.fingerprint}; somebody may be listening in, or the board "
-                f"was installed anew: if you know that it was, forget the old key with "
-                f"'ssh-keygen -f {shlex.quote(str(old.file))} -R {shlex.quote(name)}'"
-            )
-        other_kinds |= {entry.key.kind for entry in plain}
-    if target.accept_unknown_host and target.known_hosts:
-        name = target.host_key_names[0]
-        with contextlib.suppress(OSError):  # ssh too goes on when it can't record
-            known_hosts.record(target.known_hosts[0], name, key, hash_name=target.hash_known_hosts)
-        return
-    hints = []
-    if other_kinds:
-        hints.append(f"known_hosts has only {', '.join(sorted(other_kinds))} for it")
-    if authority:
-        hints.append("its @cert-authority can't be checked here")
-    hint = f" ({'; '.join(hints)})" if hints else ""
-    raise UnreachableError(
-        f"the host key of {target.label} ({target.address}) is not known: {shown}{hint}; "
-        f"check it and record it by running '{_first_login(target)}' once"
-    )
+        # Where a certificate was shown, paramiko verified that the server has the key in it, and
+        # nothing else.
+        plain, certified = HostKey(key.get_name(), key.asbytes()), None
+        if shown := key.public_blob:
+            certified = certificate.parse(HostKey(shown.key_type, shown.key_blob))
+        if certified is not None and certified.key != plain:
+            certified = None
+        host_keys.check(self._target, plain, certified)
 
 
 def shown_key(target: SshTarget, kinds: Collection[str], *, timeout_s: float = 10.0) -> HostKey:
@@ -357,7 +345,7 @@ def shown_key(target: SshTarget, kinds: Collection[str], *, timeout_s: float = 1
     try:
         transport = paramiko.Transport(way.socket)
         options = transport.get_security_options()
-        options.key_types = _first_of(options.key_types, kinds)
+        options.key_types = host_keys.first_of(options.key_types, kinds)
         transport.start_client(timeout=timeout_s)
         key = transport.get_remote_server_key()
         return HostKey(key.get_name(), key.asbytes())
@@ -368,116 +356,6 @@ def shown_key(target: SshTarget, kinds: Collection[str], *, timeout_s: float = 1
         if transport is not None:
             transport.close()
         way.close()
-
-
-def _first_login(target: SshTarget) -> str:
-    argv = ["ssh"]
-    if target.config:
-        argv += ["-F", str(target.config)]
-    if not target.alias:
-        argv += ["-p", str(target.port)] if target.port != 22 else []
-        return shlex.join([*argv, f"{target.user}@{target.hostname}"])
-    return shlex.join([*argv, target.alias])
-
-
-def preferred_key_types(target: SshTarget, offered: Sequence[str]) -> list[str]:
-    """``offered`` with the types that known_hosts has for this host in front, as ``ssh`` orders.
-
-    Else a server with several keys may show one that was never recorded.
-    """
-    known = known_hosts.load(target.known_hosts)
-    kinds = {
-        entry.key.kind
-        for name in target.host_key_names
-        for entry in known.of(name)
-        if not entry.marker
-    }
-    return _first_of(offered, kinds)
-
-
-def _first_of(offered: Sequence[str], kinds: Collection[str]) -> list[str]:
-    wanted = set(kinds)
-    if "ssh-rsa" in wanted:
-        wanted |= {"rsa-sha2-512", "rsa-sha2-256"}  # the same key, signed with a better hash
-    return sorted(offered, key=lambda kind: kind not in wanted)
-
-
-# --- logging in ---------------------------------------------------------------------------------
-
-
-class _Agent(paramiko.agent.AgentSSH):
-    """The agent at a socket of our choice: paramiko's own knows only ``SSH_AUTH_SOCK``."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__()
-        self.link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.link.settimeout(_AGENT_TIMEOUT_S)
-        self.link.connect(path)
-        self._connect(self.link)  # type: ignore[attr-defined]
-
-
-class _Login(AuthStrategy):
-    """OpenSSH's order: none, the agent's keys (configured ones first), then the key files."""
-
-    def __init__(self, target: SshTarget) -> None:
-        super().__init__(ssh_config=paramiko.SSHConfig())
-        self._target = target
-        self._agent: _Agent | None = None
-        self.tried: list[str] = []
-
-    def get_sources(self) -> Iterator[AuthSource]:
-        user = self._target.user
-        # Small boards let root in without anything.
-        yield NoneAuth(user)
-        done = set()
-        for key in self._agent_keys():
-            done.add(key.asbytes())
-            self.tried.append(f"{key.comment or key.get_name()} from the agent")
-            yield InMemoryPrivateKey(user, key)
-        for path in self._target.identity_files:
-            if not path.is_file() or path.suffix == ".pub":
-                continue
-            try:
-                loaded = paramiko.PKey.from_path(path)
-            except TypeError:  # what a missing passphrase is in there
-                if _public_blob(path) not in done:
-                    self.tried.append(f"{path} (needs a passphrase)")
-                continue
-            except Exception:  # whatever is wrong with one key file, the next may do
-                self.tried.append(f"{path} (can't be read)")
-                continue
-            if loaded.asbytes() not in done:
-                self.tried.append(str(path))
-                yield InMemoryPrivateKey(user, loaded)
-
-    def close(self) -> None:
-        if self._agent:
-            self._agent.link.close()
-            self._agent = None
-
-    def _agent_keys(self) -> list[paramiko.AgentKey]:
-        if not self._target.agent_socket:
-            return []
-        try:
-            self._agent = _Agent(self._target.agent_socket)
-        except (OSError, paramiko.SSHException) as error:
-            self.tried.append(f"the agent at {self._target.agent_socket} ({error})")
-            return []
-        configured = [_public_blob(path) for path in self._target.identity_files]
-        keys = list(self._agent.get_keys())
-        if self._target.identities_only:
-            keys = [key for key in keys if key.asbytes() in configured]
-        # Configured keys first: a server hangs up after a few.
-        return sorted(keys, key=lambda key: key.asbytes() not in configured)
-
-
-def _public_blob(path: Path) -> bytes:
-    """The public half of a key file, from the ``.pub`` beside it; empty if there is none."""
-    public = path if path.suffix == ".pub" else path.with_name(path.name + ".pub")
-    try:
-        return base64.b64decode(public.read_text("utf-8", "replace").split()[1])
-    except (OSError, IndexError, ValueError):
-        return b""
 
 
 # --- the transport ------------------------------------------------------------------------------
@@ -863,12 +741,17 @@ class _SignalTransport(paramiko.Transport):
         MSG_CHANNEL_REQUEST: _note_signal,
     }
 
+    @property
+    def preferred_keys(self) -> tuple[str, ...]:
+        # paramiko would ask for certificates too, after everything else and of every host.
+        return tuple(self.get_security_options().key_types)
+
 
 def _transport_factory(target: SshTarget) -> Callable[..., paramiko.Transport]:
     def make(*args: Any, **kwargs: Any) -> paramiko.Transport:
         transport = _SignalTransport(*args, **kwargs)
         options = transport.get_security_options()
-        options.key_types = preferred_key_types(target, options.key_types)
+        options.key_types = host_keys.preferred_kinds(target, options.key_types)
         return transport
 
     return make

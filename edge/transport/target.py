@@ -30,11 +30,17 @@ class SshTarget:
     alias: str = ""
     """What the user typed, if that was something else."""
     identity_files: tuple[Path, ...] = ()
+    certificate_files: tuple[Path, ...] = ()
+    """Those beside a key file are found without being named."""
     identities_only: bool = False
+    may_ask: bool = False
+    """For a key file's passphrase, if there is a terminal."""
     agent_socket: str = ""
     """Empty: no agent."""
     proxy_argv: tuple[str, ...] = ()
     """A program whose standard input and output are the connection."""
+    jumps: tuple[str, ...] = ()
+    """The hosts that it goes through, if it is ``ssh``."""
     known_hosts: tuple[Path, ...] = ()
     host_key_alias: str = ""
     accept_unknown_host: bool = False
@@ -55,6 +61,12 @@ class SshTarget:
     @property
     def label(self) -> str:
         return self.alias or self.hostname
+
+    def jump_login(self, jump: str) -> str:
+        """The command that logs in at one of the jump hosts, by way of those before it."""
+        before = self.jumps[: self.jumps.index(jump)]
+        config = ("-F", str(self.config)) if self.config else ()
+        return shlex.join(["ssh", *config, *_through(before), jump, "true"])
 
     @property
     def host_key_names(self) -> tuple[str, ...]:
@@ -147,7 +159,9 @@ def from_options(
     def path(value: str) -> Path:
         return Path(_expand(value.strip('"'), tokens)).expanduser()
 
-    identities = [value for value in options.get("identityfile", ()) if value.lower() != "none"]
+    def paths(keyword: str) -> tuple[Path, ...]:
+        return tuple(path(value) for value in options.get(keyword, ()) if value.lower() != "none")
+
     known = [
         word
         for keyword in ("userknownhostsfile", "globalknownhostsfile")
@@ -155,18 +169,20 @@ def from_options(
         for word in value.split()
         if word.lower() != "none"
     ]
+    jumps = _jumps(first("proxyjump"))
     timeout = first("connecttimeout")
     return SshTarget(
         hostname=hostname,
         user=user,
         port=port,
         alias=alias if alias != hostname else "",
-        identity_files=tuple(path(value) for value in identities),
+        identity_files=paths("identityfile"),
+        certificate_files=paths("certificatefile"),
         identities_only=first("identitiesonly") in ("yes", "true"),
+        may_ask=first("batchmode") not in ("yes", "true"),
         agent_socket=_agent(first("identityagent", "SSH_AUTH_SOCK"), environ, tokens),
-        proxy_argv=_proxy(
-            first("proxyjump"), first("proxycommand"), hostname, port, config, tokens
-        ),
+        proxy_argv=_proxy(jumps, first("proxycommand"), hostname, port, config, tokens),
+        jumps=jumps,
         known_hosts=tuple(path(word) for word in known),
         host_key_alias=first("hostkeyalias"),
         accept_unknown_host=first("stricthostkeychecking") in ("no", "off", "false", "accept-new"),
@@ -187,8 +203,16 @@ def _agent(value: str, environ: Mapping[str, str], tokens: Mapping[str, str]) ->
     return str(Path(_expand(value, tokens)).expanduser())
 
 
+def _jumps(value: str) -> tuple[str, ...]:
+    return () if value.lower() in ("", "none") else tuple(value.split(","))
+
+
+def _through(jumps: Sequence[str]) -> tuple[str, ...]:
+    return ("-J", ",".join(jumps)) if jumps else ()
+
+
 def _proxy(
-    jump: str,
+    jumps: Sequence[str],
     command: str,
     hostname: str,
     port: int,
@@ -196,8 +220,8 @@ def _proxy(
     tokens: Mapping[str, str],
 ) -> tuple[str, ...]:
     """How to reach a host that can't be reached directly: jumps by the user's own client."""
-    if jump and jump.lower() != "none":
-        *before, last = jump.split(",")
+    if jumps:
+        *before, last = jumps
         destination = last if last.startswith("ssh://") else f"ssh://{last}"
         host = f"[{hostname}]" if ":" in hostname else hostname
         return (
@@ -205,7 +229,7 @@ def _proxy(
             *(("-F", str(config)) if config else ()),
             # No terminal to ask on: a question must become an error.
             *("-o", "BatchMode=yes"),
-            *(("-J", ",".join(before)) if before else ()),
+            *_through(before),
             *("-W", f"{host}:{port}", "--", destination),
         )
     if command and command.lower() != "none":

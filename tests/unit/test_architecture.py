@@ -38,7 +38,7 @@ FLOORS = (
 
 ONLY = {
     "fabric": {"edge.transport.ssh"},
-    "paramiko": {"edge.transport.ssh"},
+    "paramiko": {"edge.transport.ssh", "edge.transport.login"},
     "serial": {"edge.console"},
     "cffi": {"edge.abi"},
     "invoke": {"edge.tasks"},

@@ -10,11 +10,10 @@ import pytest
 
 from edge.errors import BoardError, HostError, UnreachableError, UsageError
 from edge.testing import Call, Expect, Fail, FakeProcess, FakeTransport, Reply
-from edge.transport import Outcome, known_hosts, ssh
+from edge.transport import Outcome, host_keys, known_hosts, ssh
 from edge.transport.command import program, words
 from edge.transport.hostfile import appearing, readable
 from edge.transport.known_hosts import HostKey
-from edge.transport.ssh import check_host_key, preferred_key_types
 from edge.transport.target import SshTarget, checked_host, from_options, parse_options
 
 ED = HostKey("ssh-ed25519", b"an ed25519 key")
@@ -26,6 +25,7 @@ host rpi4
 user pi
 hostname 10.0.0.7
 port 2222
+certificatefile ~/.ssh/id-%n-cert.pub
 identitiesonly yes
 identityfile ~/.ssh/%h_%r
 identityfile none
@@ -83,7 +83,9 @@ def test_a_target_is_what_ssh_printed(monkeypatch: pytest.MonkeyPatch) -> None:
         port=2222,
         alias="rpi4",
         identity_files=(Path("/home/me/.ssh/10.0.0.7_pi"), Path("/home/me/.ssh/id_ed25519")),
+        certificate_files=(Path("/home/me/.ssh/id-rpi4-cert.pub"),),
         identities_only=True,
+        may_ask=True,
         agent_socket="/run/agent-me",
         known_hosts=(Path("/home/me/known1"), Path("/home/me/known2")),
         host_key_alias="desk",
@@ -151,7 +153,7 @@ def target(tmp_path: Path) -> SshTarget:
 )
 def test_a_recorded_key_is_accepted(target: SshTarget, names: str) -> None:
     target.known_hosts[0].write_text("junk\n\n# note\nh ssh-rsa ?\n" + _line(names, ED))
-    check_host_key(target, ED)
+    host_keys.check(target, ED)
 
 
 @pytest.mark.parametrize(
@@ -160,56 +162,56 @@ def test_a_recorded_key_is_accepted(target: SshTarget, names: str) -> None:
 def test_a_line_about_another_host_is_not_for_this_one(target: SshTarget, names: str) -> None:
     target.known_hosts[0].write_text(_line(names, ED))
     with pytest.raises(UnreachableError, match=r"not known: ssh-ed25519 SHA256:.*'ssh rpi4' once"):
-        check_host_key(target, ED)
+        host_keys.check(target, ED)
 
 
 def test_one_of_several_keys_is_enough_and_a_different_one_is_a_change(target: SshTarget) -> None:
     target.known_hosts[0].write_text(_line("10.0.0.7", RSA) + _line("10.0.0.7", ED))
     with pytest.raises(UnreachableError, match=r"HAS CHANGED.*known:2 .*ssh-keygen -f .* -R 10"):
-        check_host_key(target, ED_NEW)
+        host_keys.check(target, ED_NEW)
     with target.known_hosts[0].open("a") as file:
         file.write(_line("10.0.0.7", ED_NEW))
-    check_host_key(target, ED_NEW)
+    host_keys.check(target, ED_NEW)
 
 
 def test_another_type_of_key_is_unknown_not_changed(target: SshTarget) -> None:
     target.known_hosts[0].write_text(_line("10.0.0.7", RSA))
     with pytest.raises(UnreachableError, match=r"not known: .*has only ssh-rsa"):
-        check_host_key(target, ED)
+        host_keys.check(target, ED)
 
 
 def test_markers(target: SshTarget) -> None:
     target.known_hosts[0].write_text(_line("*", ED, "@cert-authority"))
     with pytest.raises(UnreachableError, match=r"not known: .*@cert-authority"):
-        check_host_key(target, ED)
+        host_keys.check(target, ED)
     target.known_hosts[0].write_text(_line("*", ED) + _line("*", ED, "@revoked"))
     with pytest.raises(UnreachableError, match="@revoked"):
-        check_host_key(target, ED)
+        host_keys.check(target, ED)
 
 
 def test_the_bare_address_vouches_for_a_port_but_does_not_accuse_it(target: SshTarget) -> None:
     other_port = replace(target, port=2222)
     target.known_hosts[0].write_text(_line("10.0.0.7", ED))
-    check_host_key(other_port, ED)
+    host_keys.check(other_port, ED)
     with pytest.raises(UnreachableError, match="not known"):
-        check_host_key(other_port, ED_NEW)
+        host_keys.check(other_port, ED_NEW)
 
 
 @pytest.mark.parametrize("hashed", [False, True])
 def test_an_unknown_key_is_recorded_if_the_user_wants_that(target: SshTarget, hashed: bool) -> None:
     lenient = replace(target, accept_unknown_host=True, hash_known_hosts=hashed)
-    check_host_key(lenient, ED)
+    host_keys.check(lenient, ED)
     assert ("10.0.0.7" in target.known_hosts[0].read_text()) is not hashed
-    check_host_key(target, ED)
+    host_keys.check(target, ED)
     with pytest.raises(UnreachableError, match="HAS CHANGED"):
-        check_host_key(lenient, ED_NEW)
+        host_keys.check(lenient, ED_NEW)
 
 
 def test_recorded_types_are_asked_for_first(target: SshTarget) -> None:
     offered = ["ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512", "rsa-sha2-256"]
-    assert preferred_key_types(target, offered) == offered
+    assert host_keys.preferred_kinds(target, offered) == offered
     target.known_hosts[0].write_text(_line("10.0.0.7", RSA))
-    assert preferred_key_types(target, offered)[:2] == ["rsa-sha2-512", "rsa-sha2-256"]
+    assert host_keys.preferred_kinds(target, offered)[:2] == ["rsa-sha2-512", "rsa-sha2-256"]
 
 
 def test_a_fingerprint_is_what_ssh_keygen_prints() -> None:
