@@ -18,10 +18,27 @@ code  class                meaning
 from __future__ import annotations
 
 
+_HEAD, _TAIL = 2000, 1000
+"""Characters of a message that is longer than both: what happened, and what to do."""
+
+
+def printable(text: str) -> str:
+    """``text`` with a "?" for what a terminal would act on; line ends stay.
+
+    Boards, servers and agents choose their own words, and a screen must not obey them.
+    """
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
 class EdgeError(Exception):
-    """Root of all errors that a user can meet."""
+    """Root of all errors that a user can meet. Whatever it is made of, its text is one line."""
 
     exit_code = 4
+
+    def __init__(self, message: str) -> None:
+        if len(message) > _HEAD + _TAIL:
+            message = f"{message[:_HEAD]} … {message[-_TAIL:]}"
+        super().__init__(printable(" ".join(message.split())))
 
 
 class UsageError(EdgeError):

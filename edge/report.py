@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, RenderableType
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from edge.board import Board
+from edge.errors import printable
 
 if TYPE_CHECKING:  # a table of boards should not wait for SSH and scipy to be imported
     from edge.bootstrap import Bootstrapped
@@ -33,7 +34,7 @@ if TYPE_CHECKING:  # a table of boards should not wait for SSH and scipy to be i
     from edge.split import Split
     from edge.stats import Estimate, Percentile
 
-_MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "stop": "[red]stop[/]"}
+_COLOURS = {"ok": "green", "warning": "yellow", "stop": "red"}
 
 
 _running: list[Progress] = []
@@ -46,6 +47,7 @@ def progress(line: str) -> None:
     On a terminal a clock runs beside it until the next phase, or :func:`settle`.
     """
     settle()
+    line = printable(line)
     if not sys.stderr.isatty():
         sys.stderr.write(f"  {line}\n")
         sys.stderr.flush()
@@ -78,8 +80,8 @@ def print_json(value: Any) -> None:
 def print_table(table: Table) -> None:
     settle()
     # A file or a pipe has no width; the usual 80 columns would cut numbers off.
-    console = Console() if sys.stdout.isatty() else Console(width=200)
-    if Console(width=1000).measure(table).maximum <= console.width:
+    console = _console(None if sys.stdout.isatty() else 200)
+    if _console(1000).measure(table).maximum <= console.width:
         console.print(table)
     else:
         _print_rows(console, table)
@@ -92,16 +94,22 @@ def _print_rows(console: Console, table: Table) -> None:
     headers = [str(column.header) for column in table.columns]
     width = max(len(header) for header in headers)
     for row in zip(*(column.cells for column in table.columns), strict=True):
-        console.print(f"\n[bold]{row[0]}[/]", soft_wrap=True)
+        console.print("")
+        console.print(row[0], style="bold", soft_wrap=True)
         for header, cell in zip(headers[1:], row[1:], strict=True):
             if cell:
-                console.print(f"  {escape(header):{width}}  {cell}", soft_wrap=True)
+                console.print(f"  {header:{width}} ", cell, soft_wrap=True)
     console.print()
 
 
 def print_line(line: str) -> None:
     settle()
-    Console(soft_wrap=True, highlight=False, markup=False).print(line)
+    _console(None).print(printable(line), soft_wrap=True)
+
+
+def _console(width: int | None) -> Console:
+    """Takes words as they are: boards write some of them, in brackets if they like."""
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 # --- a board's first login ----------------------------------------------------------------------
@@ -112,9 +120,8 @@ def bootstrap_lines(done: Bootstrapped) -> list[str]:
     recorded = f"recorded in {file}" if done.recorded else f"known already ({file})"
     keys = [f"{key.kind} {key.fingerprint}" for key in done.host_keys]
     added = "added to" if done.key_added else "was already in"
-    said = "".join(c if c.isprintable() else "?" for c in done.facts.system)
     return [
-        f"{done.board.name} answers at {done.target.address}: {said}",
+        f"{done.board.name} answers at {done.target.address}: {done.facts.system}",
         *(f"  host key:  {key}, read over {done.serial}" for key in keys),
         f"             {recorded}",
         f"  your key:  {done.key.path} {done.key.key.fingerprint} {added} ~{done.target.user}/.ssh/"
@@ -237,9 +244,19 @@ def _disk_bytes(made: BuiltImage) -> int:
 # --- tables -------------------------------------------------------------------------------------
 
 
+class _Table(Table):
+    """Whatever its cells are made of, they are one line each and stay in their places."""
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        kept = (" ".join(printable(c).split("\n")) if isinstance(c, str) else c for c in cells)
+        super().add_row(*kept, **options)
+
+
 def table(title: str, columns: Sequence[str], *, left: int = 1) -> Table:
     """An empty table: the first ``left`` columns are text, the others numbers."""
-    made = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
+    made = _Table(
+        title=printable(title), title_justify="left", header_style="bold", box=box.SIMPLE_HEAD
+    )
     for number, column in enumerate(columns):
         made.add_column(
             column,
@@ -311,7 +328,12 @@ def findings_table(target: str, findings: Sequence[Finding]) -> Table:
     made = table(f"{target}", ["check", "", "found", "what to do"], left=4)
     made.columns[2].no_wrap = made.columns[3].no_wrap = False
     for finding in findings:
-        made.add_row(finding.check, _MARKS[finding.level], finding.text, finding.remedy)
+        made.add_row(
+            finding.check,
+            Text(finding.level, _COLOURS[finding.level]),
+            finding.text,
+            finding.remedy,
+        )
     return made
 
 
@@ -525,9 +547,7 @@ def ports_table(contents: Contents) -> Table:
                     quantized = quantized.replace("- -", "+ ").replace(" - 0)", ")")
                 elif found is not None and found.scales:
                     quantized = f"{len(found.scales)} scales"
-                made.add_row(
-                    escape(name), kind, escape(port.name), port.dtype, shape(port.shape), quantized
-                )
+                made.add_row(name, kind, port.name, port.dtype, shape(port.shape), quantized)
                 name = ""
     return made
 
@@ -537,7 +557,7 @@ def kinds_table(contents: Contents) -> Table:
     made = table("", ["operator", "version", "nodes", "multiply-accumulates"], left=2)
     for kind in contents.kinds:
         made.add_row(
-            escape(kind.operator) + (" (custom)" if kind.custom else ""),
+            kind.operator + (" (custom)" if kind.custom else ""),
             ", ".join(map(str, kind.versions)),
             str(kind.nodes),
             count(kind.multiply_accumulates) if kind.multiply_accumulates else "",
