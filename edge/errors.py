@@ -17,7 +17,6 @@ code  class                meaning
 
 from __future__ import annotations
 
-
 _HEAD, _TAIL = 2000, 1000
 """Characters of a message that is longer than both: what happened, and what to do."""
 
@@ -38,7 +37,8 @@ class EdgeError(Exception):
     def __init__(self, message: str) -> None:
         if len(message) > _HEAD + _TAIL:
             message = f"{message[:_HEAD]} … {message[-_TAIL:]}"
-        super().__init__(printable(" ".join(message.split())))
+        lines = message.replace("\t", " ").splitlines()
+        super().__init__(printable(" ".join(line.strip() for line in lines)))
 
 
 class UsageError(EdgeError):
