@@ -32,6 +32,7 @@ FLOORS = (
     ("edge.terminal",),
     ("edge.agreement", "edge.runner", "edge.bootstrap"),
     ("edge.deploy", "edge.bench", "edge.inspection"),
+    ("edge.fleet", "edge.canary"),
     ("edge.report",),
     ("edge.tasks",),
 )

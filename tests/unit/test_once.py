@@ -62,6 +62,9 @@ def test_a_file_is_hashed_once_until_somebody_writes_to_it(
     path.write_bytes(b"two")  # within one tick of the clock, and as long
     second = artifact.hash_file(path)
     assert first != second
+    with monkeypatch.context() as patched:
+        patched.setattr(artifact, "_hash", lambda path: "read again")
+        assert artifact.hash_file(path) == "read again"  # too fresh to tell
     monkeypatch.setattr(artifact, "_FRESH_NS", 0)
     assert artifact.hash_file(path) == second
     monkeypatch.setattr(artifact, "_hash", lambda path: "read again")
