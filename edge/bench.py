@@ -47,7 +47,7 @@ def measure(
     with runner.work_folder(session) as folder:
         recording = folder / "samples.bin"
         words = runner.argv(session, release, "bench", model, plan.options)
-        report = runner.call(session, [*words, *_flags(recording, plan)], _LONGEST_S)
+        report = runner.call(session, [*words, *flags(recording, plan)], _LONGEST_S)
         with _fetched(session, recording) as here:
             return _run(
                 *(session, release, model, plan, library, report, here, command),
@@ -84,7 +84,7 @@ def split(
         recording = folder / "samples.bin"
         words = runner.argv(session, release, "split", model, plan.options, "native")
         report = runner.call(
-            session, [*words, *_flags(recording, plan), "--rounds", str(ROUNDS)], _LONGEST_S
+            session, [*words, *flags(recording, plan), "--rounds", str(ROUNDS)], _LONGEST_S
         )
         parts = {}
         runs = []
@@ -202,7 +202,7 @@ def check_plan(plan: Plan) -> None:
             raise UsageError(f"{flag} {value}: must be at least {least}")
 
 
-def _flags(recording: PurePosixPath, plan: Plan) -> list[str | PurePosixPath]:
+def flags(recording: PurePosixPath, plan: Plan) -> list[str | PurePosixPath]:
     return [
         *("--samples", recording, "--count", str(plan.count), "--warmup", str(plan.warmup)),
         *("--duration-ms", str(round(1000 * plan.duration_s))),

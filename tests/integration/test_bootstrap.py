@@ -23,7 +23,7 @@ from edge.transport import ssh
 from edge.transport.known_hosts import HostKey
 from edge.transport.target import SshTarget
 from examples.digits import dataset
-from tests.integration.test_transport import Sshd, _start_sshd
+from tests.sshd import Sshd, start_sshd
 
 MODEL = dataset.FOLDER / "models/mlp-int8.tflite"
 BLOB = "AAAAC3NzaC1lZDI1NTE5AAAAIGRkZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGRk"
@@ -175,7 +175,7 @@ def test_the_survey_runs_in_every_shell(home: Home) -> None:
 
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    server = _start_sshd(tmp_path_factory.mktemp("sshd"))
+    server = start_sshd(tmp_path_factory.mktemp("sshd"))
     yield server
     server.stop()
 

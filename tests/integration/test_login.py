@@ -24,7 +24,8 @@ from edge.errors import BoardError, UsageError
 from edge.transport import ssh
 from edge.transport.command import MAX_LINE_BYTES, login_line
 from edge.transport.local import LocalTransport
-from tests.integration.test_transport import NASTY, Sshd, _start_sshd
+from tests.integration.test_transport import NASTY
+from tests.sshd import Sshd, start_sshd
 
 SHELLS = ("dash", "bash", "zsh", "fish", "tcsh", "csh", "ash")
 
@@ -209,7 +210,7 @@ def login(
         start = shlex.join(["/usr/bin/env", *settings, *shell.argv])
         script.write_text(f'#!/bin/sh\n{before}\nexec {start} -c "$SSH_ORIGINAL_COMMAND"\n')
         script.chmod(0o755)
-        servers.append(_start_sshd(tmp_path / f"sshd{len(servers)}", f"ForceCommand {script}"))
+        servers.append(start_sshd(tmp_path / f"sshd{len(servers)}", f"ForceCommand {script}"))
         return servers[-1]
 
     yield serve

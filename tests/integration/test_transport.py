@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
-import pwd
-import re
 import shutil
 import signal
 import socket
@@ -15,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import paramiko
@@ -23,188 +21,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge import debian
 from edge.errors import BoardError, HostError, UnreachableError, UsageError
 from edge.transport import Transport, ssh
 from edge.transport.emulated import EmulatedTransport
 from edge.transport.local import LocalTransport
 from edge.transport.ssh import SshTarget, SshTransport
+from tests.sshd import Sshd, children, keygen, start_sshd
 
 NASTY = "a b'c\"d$e`f\\g;h&i\n*~-ü"
 BLOB = bytes(range(256)) * 5000 + b"\n\0\r\n"
-BANNER = "### authorised persons only ###"
-
-
-# --- a server -----------------------------------------------------------------------------------
-
-
-@dataclass
-class Sshd:
-    """An OpenSSH server of our own, for the user who runs the tests."""
-
-    folder: Path
-    port: int
-    process: subprocess.Popen[bytes]
-    target: SshTarget
-
-    @property
-    def known_hosts(self) -> Path:
-        return self.folder / "known_hosts"
-
-    def host_key(self, kind: str = "ed25519") -> str:
-        """Type and base64 of a host key."""
-        kind_and_key = (self.folder / f"host_{kind}.pub").read_text().split()[:2]
-        return " ".join(kind_and_key)
-
-    def sessions(self) -> list[int]:
-        """The processes that serve one connection each."""
-        return _children(self.process.pid)
-
-    def drop_connections(self) -> None:
-        for pid in self.sessions():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-    def stop(self) -> None:
-        self.drop_connections()
-        self.process.terminate()
-        self.process.wait(10)
-
-
-def _children(pid: int) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True)
-    return [int(word) for word in found.stdout.split()]
-
-
-def _require(reason: str) -> None:
-    """Without a server these tests say nothing: in CI that is a failure."""
-    if os.environ.get("CI", "").lower() in ("true", "1"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def _sshd_program() -> tuple[str, dict[str, str]]:
-    found = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if found:
-        return found, {}
-    try:
-        root = debian.unpack_host_packages(["openssh-server"], print)
-    except HostError as error:
-        _require(f"no sshd: {error}")
-    libraries = sorted({str(so.parent) for so in (root / "usr/lib").glob("*/*.so*")})
-    return str(root / "usr/sbin/sshd"), {"LD_LIBRARY_PATH": ":".join(libraries)}
-
-
-def _newer_settings(program: str, env: dict[str, str]) -> list[str]:
-    """What servers since 9.8 must be told, and older ones refuse to read."""
-    shown = subprocess.run(
-        [program, "-V"], env={**os.environ, **env}, capture_output=True, text=True
-    )
-    match = re.search(r"OpenSSH_(\d+)\.(\d+)", shown.stderr + shown.stdout)
-    if not match or (int(match[1]), int(match[2])) < (9, 8):
-        return []
-    # Else a test that is refused shuts the door for the next one.
-    settings = ["PerSourcePenalties no"]
-    # An unpacked server's parts are not where it was built to find them.
-    helpers = Path(program).parents[1] / "lib/openssh"
-    for keyword, name in (("SshdSessionPath", "sshd-session"), ("SshdAuthPath", "sshd-auth")):
-        if env and (helpers / name).exists():
-            settings.append(f"{keyword} {helpers / name}")
-    return settings
-
-
-def _privileges(folder: Path) -> list[str]:
-    """What goes before sshd: root's sshd insists on a folder and on a user of its own."""
-    if os.getuid():
-        return []
-    Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    with contextlib.suppress(KeyError):
-        pwd.getpwnam("sshd")
-        return []
-    users = folder / "passwd"
-    users.write_text(
-        Path("/etc/passwd").read_text() + "sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n"
-    )
-    # Seen by this server alone; the machine keeps its users.
-    mount = f"mount --bind '{users}' /etc/passwd && exec \"$@\""
-    argv = ["unshare", "--mount", "sh", "-c", mount, "sh"]
-    if subprocess.run([*argv, "true"], capture_output=True).returncode:
-        _require("no sshd: root needs a user 'sshd' here, or the right to unshare mounts")
-    return argv
-
-
-def _keygen(path: Path, kind: str = "ed25519", passphrase: str = "") -> Path:
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", path.name, "-f", str(path)],
-        check=True,
-    )
-    return path
-
-
-def _start_sshd(folder: Path, *extra: str) -> Sshd:
-    program, env = _sshd_program()
-    folder.mkdir(parents=True, exist_ok=True)
-    for kind in ("ed25519", "ecdsa", "rsa"):
-        if not (folder / f"host_{kind}").exists():
-            _keygen(folder / f"host_{kind}", kind)
-    user_key = folder / "user_key"
-    if not user_key.exists():
-        _keygen(user_key)
-    shutil.copy(user_key.with_name("user_key.pub"), folder / "authorized_keys")
-    (folder / "banner").write_text(BANNER + "\n")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    (folder / "sshd_config").write_text(
-        "\n".join(
-            [
-                *extra,  # the first value of a keyword wins
-                *_newer_settings(program, env),
-                "ListenAddress 127.0.0.1",
-                f"Port {port}",
-                *(f"HostKey {folder}/host_{kind}" for kind in ("ed25519", "ecdsa", "rsa")),
-                f"AuthorizedKeysFile {folder}/authorized_keys",
-                f"Banner {folder}/banner",
-                "PermitRootLogin yes",
-                "PasswordAuthentication no",
-                "KbdInteractiveAuthentication no",
-                "UsePAM no",
-                "StrictModes no",
-                "MaxStartups 100",
-                "PidFile none",
-            ]
-        )
-        + "\n"
-    )
-    process = subprocess.Popen(
-        [*_privileges(folder), program, "-D", "-e", "-f", str(folder / "sshd_config")],
-        env={**os.environ, **env},
-        stdin=subprocess.DEVNULL,
-        stderr=(folder / "log").open("wb"),
-    )
-    target = SshTarget(
-        "127.0.0.1",
-        getpass.getuser(),
-        port=port,
-        identity_files=(user_key,),
-        known_hosts=(folder / "known_hosts",),
-    )
-    server = Sshd(folder, port, process, target)
-    lines = [f"[127.0.0.1]:{port} {server.host_key(kind)}\n" for kind in ("ed25519", "ecdsa")]
-    server.known_hosts.write_text("".join(lines))
-    deadline = time.monotonic() + 15
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return server
-        if process.poll() is not None or time.monotonic() > deadline:
-            server.stop()
-            pytest.fail(f"sshd did not start: {(folder / 'log').read_text()}")
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    server = _start_sshd(tmp_path_factory.mktemp("sshd"))
+    server = start_sshd(tmp_path_factory.mktemp("sshd"))
     yield server
     server.stop()
 
@@ -215,7 +45,7 @@ def own_sshd(tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
     servers: list[Sshd] = []
 
     def start(*extra: str) -> Sshd:
-        servers.append(_start_sshd(tmp_path / f"sshd{len(servers)}", *extra))
+        servers.append(start_sshd(tmp_path / f"sshd{len(servers)}", *extra))
         return servers[-1]
 
     yield start
@@ -484,7 +314,7 @@ def test_a_changed_host_key_is_refused_even_if_unknown_ones_are_not(
     sshd: Sshd, tmp_path: Path
 ) -> None:
     known = tmp_path / "known"
-    other = _keygen(tmp_path / "other").with_name("other.pub").read_text()
+    other = keygen(tmp_path / "other").with_name("other.pub").read_text()
     known.write_text(f"# a comment\n[127.0.0.1]:{sshd.port} {other}")
     changed = replace(sshd.target, known_hosts=(known,), accept_unknown_host=True)
     with _raises(UnreachableError, "HAS CHANGED", f"{known}:2", "ssh-keygen -f", "-R") as caught:
@@ -511,8 +341,8 @@ def test_whichever_host_key_is_recorded_is_asked_for(
 
 
 def test_a_refused_login_names_what_was_tried(sshd: Sshd, tmp_path: Path) -> None:
-    wrong = _keygen(tmp_path / "wrong")
-    locked = _keygen(tmp_path / "locked", passphrase="secret words")
+    wrong = keygen(tmp_path / "wrong")
+    locked = keygen(tmp_path / "locked", passphrase="secret words")
     who = f"{getpass.getuser()}@127.0.0.1:{sshd.port} refused the login"
     with _raises(UnreachableError, who, str(wrong), "ssh-copy-id"):
         ssh.connect(replace(sshd.target, identity_files=(wrong,)))
@@ -523,7 +353,7 @@ def test_a_refused_login_names_what_was_tried(sshd: Sshd, tmp_path: Path) -> Non
 
 
 def test_several_identity_files_are_tried_in_order(sshd: Sshd, tmp_path: Path) -> None:
-    wrong = [_keygen(tmp_path / f"wrong{kind}", kind) for kind in ("rsa", "ecdsa")]
+    wrong = [keygen(tmp_path / f"wrong{kind}", kind) for kind in ("rsa", "ecdsa")]
     (tmp_path / "garbage").write_text("no key")
     files = (tmp_path / "absent", tmp_path / "garbage", *wrong, *sshd.target.identity_files)
     with ssh.connect(replace(sshd.target, identity_files=files)) as board:
@@ -549,7 +379,7 @@ def test_an_agent_unlocks_what_a_file_can_not(sshd: Sshd, agent: str, tmp_path: 
             sshd.target.identity_files[0].with_name(f"user_key{suffix}"), f"{locked}{suffix}"
         )
     env = {**os.environ, "SSH_AUTH_SOCK": agent}
-    strangers = [str(_keygen(tmp_path / f"stranger{n}")) for n in range(8)]
+    strangers = [str(keygen(tmp_path / f"stranger{n}")) for n in range(8)]
     subprocess.run(["ssh-add", "-q", *strangers, str(locked)], env=env, check=True)
     subprocess.run(["ssh-keygen", "-q", "-p", "-N", "secret", "-f", str(locked)], check=True)
     target = replace(sshd.target, identity_files=(locked,), agent_socket=agent)
@@ -767,7 +597,7 @@ def test_a_link_that_goes_silent_meets_the_deadline(
     process = board.start(["cat"])
     tree = server.sessions()
     for pid in list(tree):
-        tree += _children(pid)
+        tree += children(pid)
 
     def silence() -> None:
         for pid in tree:

@@ -21,14 +21,8 @@ import pytest
 
 from edge.errors import UnreachableError
 from edge.transport import ssh
-from tests.integration.test_transport import (
-    Sshd,
-    _host,
-    _keygen,
-    _raises,
-    _ssh_config,
-    _start_sshd,
-)
+from tests.integration.test_transport import _host, _raises, _ssh_config
+from tests.sshd import Sshd, keygen, start_sshd
 
 ME = getpass.getuser()
 PASSPHRASE = "open 'sesame' ü"
@@ -36,7 +30,7 @@ PASSPHRASE = "open 'sesame' ü"
 
 @pytest.fixture(scope="module")
 def ca(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _keygen(tmp_path_factory.mktemp("ca") / "ca")
+    return keygen(tmp_path_factory.mktemp("ca") / "ca")
 
 
 @pytest.fixture
@@ -44,7 +38,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
     servers: list[Sshd] = []
 
     def start(*extra: str) -> Sshd:
-        servers.append(_start_sshd(tmp_path / f"sshd{len(servers)}", *extra))
+        servers.append(start_sshd(tmp_path / f"sshd{len(servers)}", *extra))
         return servers[-1]
 
     yield start
@@ -55,7 +49,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory, ca: Path) -> Iterator[Sshd]:
     """Lets users in by certificate, and by the one key."""
-    server = _start_sshd(
+    server = start_sshd(
         tmp_path_factory.mktemp("sshd"), f"TrustedUserCAKeys {ca}.pub", "MaxAuthTries 20"
     )
     yield server
@@ -136,7 +130,7 @@ def _on_a_terminal(config: Path, answers: list[str], connections: int = 1) -> st
 
 
 def _locked(sshd: Sshd, folder: Path, kind: str, *flags: str) -> Path:
-    key = _keygen(folder / f"locked_{kind}", kind)
+    key = keygen(folder / f"locked_{kind}", kind)
     with (sshd.folder / "authorized_keys").open("a") as authorized:
         authorized.write(f"{key.with_name(key.name + '.pub').read_text()}")
     subprocess.run(["ssh-keygen", "-q", "-p", "-N", PASSPHRASE, *flags, "-f", str(key)], check=True)
@@ -208,7 +202,7 @@ def test_a_key_without_a_passphrase_goes_first(sshd: Sshd, tmp_path: Path) -> No
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
 @pytest.mark.parametrize("how", ["beside", "listed"])
 def test_a_certificate_lets_in(sshd: Sshd, ca: Path, tmp_path: Path, kind: str, how: str) -> None:
-    key = _keygen(tmp_path / "key", kind)
+    key = keygen(tmp_path / "key", kind)
     target = replace(sshd.target, identity_files=(key,))
     with _raises(UnreachableError, f"refused the login (tried {key}): put your public key"):
         ssh.connect(target)
@@ -224,7 +218,7 @@ def test_a_certificate_lets_in(sshd: Sshd, ca: Path, tmp_path: Path, kind: str, 
 def test_an_agent_signs_for_a_certificate(
     sshd: Sshd, ca: Path, tmp_path: Path, agent: str, kind: str, held: str
 ) -> None:
-    key = _keygen(tmp_path / "key", kind)
+    key = keygen(tmp_path / "key", kind)
     target = replace(sshd.target, identity_files=(), agent_socket=agent)
     if held == "with its key":
         made = _sign(ca, key, "-n", ME)
@@ -241,7 +235,7 @@ def test_an_agent_signs_for_a_certificate(
 
 
 def test_a_certificate_by_config_and_passphrase(sshd: Sshd, ca: Path, tmp_path: Path) -> None:
-    key = _keygen(tmp_path / "key")
+    key = keygen(tmp_path / "key")
     made = _sign(ca, key, "-n", ME).rename(tmp_path / "my.pub")
     subprocess.run(["ssh-keygen", "-q", "-p", "-N", PASSPHRASE, "-f", str(key)], check=True)
     config = _config(tmp_path, sshd, key, f"CertificateFile {made}")
@@ -249,7 +243,7 @@ def test_a_certificate_by_config_and_passphrase(sshd: Sshd, ca: Path, tmp_path: 
 
 
 def test_a_certificate_that_is_no_use_says_why(sshd: Sshd, ca: Path, tmp_path: Path) -> None:
-    key = _keygen(tmp_path / "key")
+    key = keygen(tmp_path / "key")
     target = replace(sshd.target, identity_files=(key,))
 
     made = _sign(ca, key, "-n", ME, "-V", "20200101000000Z:20210203040506Z")
@@ -280,7 +274,7 @@ def _certified(
     """A server with a certificate and a known_hosts that has nothing but the authority."""
     folder = tmp_path / "sshd0"
     folder.mkdir()
-    made = _sign(ca, _keygen(folder / f"host_{kind}", kind), *flags)
+    made = _sign(ca, keygen(folder / f"host_{kind}", kind), *flags)
     server = start(f"HostCertificate {made}")
     server.known_hosts.write_text(
         f"@cert-authority [127.0.0.1]:* {ca.with_name(ca.name + '.pub').read_text()}"
@@ -293,7 +287,7 @@ def _certified(
 def test_a_host_is_known_by_its_certificate(
     start: Callable[..., Sshd], tmp_path: Path, kind: str, ca_kind: str
 ) -> None:
-    ca = _keygen(tmp_path / "own-ca", ca_kind)
+    ca = keygen(tmp_path / "own-ca", ca_kind)
     server = _certified(start, ca, tmp_path, "-h", "-n", "127.0.0.1,10.*", kind=kind)
     _works(server.target)
     # Without the authority's line nobody vouches for it.
@@ -338,7 +332,7 @@ def test_a_host_certificate_of_another_authority(
     start: Callable[..., Sshd], ca: Path, tmp_path: Path
 ) -> None:
     server = _certified(start, ca, tmp_path, "-h", "-n", "127.0.0.1")
-    other = _keygen(tmp_path / "other").with_name("other.pub").read_text()
+    other = keygen(tmp_path / "other").with_name("other.pub").read_text()
     server.known_hosts.write_text(f"@cert-authority * {other}")
     fingerprint = subprocess.run(
         ["ssh-keygen", "-lf", f"{ca}.pub"], capture_output=True, text=True
@@ -424,7 +418,7 @@ def test_what_is_wrong_with_a_jump_host_is_said(
         by_hand,
     ):
         ssh.connect(target)
-    other = _keygen(tmp_path / "other").with_name("other.pub").read_text()
+    other = keygen(tmp_path / "other").with_name("other.pub").read_text()
     known.write_text(f"[127.0.0.1]:{gate.port} {other}" + _known(sshd))
     with _raises(UnreachableError, f"{through} Host key for [127.0.0.1]:{gate.port} has changed"):
         ssh.connect(target)
@@ -447,7 +441,7 @@ def test_include_match_and_an_agent_of_its_own(
     sshd: Sshd, start: Callable[..., Sshd], agent: str, tmp_path: Path
 ) -> None:
     gate = start()
-    key = _keygen(tmp_path / "key")
+    key = keygen(tmp_path / "key")
     for server in (sshd, gate):
         with (server.folder / "authorized_keys").open("a") as authorized:
             authorized.write((tmp_path / "key.pub").read_text())
