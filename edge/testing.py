@@ -27,7 +27,7 @@ from typing import TypeVar
 from edge.console import Line
 from edge.errors import BoardError, UnreachableError
 from edge.transport import Outcome, Process, Transport
-from edge.transport.command import words
+from edge.transport.command import MAX_OUTPUT_BYTES, program, words
 from edge.transport.hostfile import appearing, readable
 
 Answer = TypeVar("Answer")
@@ -196,10 +196,20 @@ class FakeTransport(Transport):
         return self._name
 
     def run(
-        self, argv: Sequence[str | PurePosixPath], *, stdin: bytes = b"", timeout_s: float = 30.0
+        self,
+        argv: Sequence[str | PurePosixPath],
+        *,
+        stdin: bytes = b"",
+        timeout_s: float = 30.0,
+        limit_bytes: int = MAX_OUTPUT_BYTES,
     ) -> Outcome:
         call = self._note(Call("run", words(argv), stdin, timeout_s))
-        return _find(self._runs, call)(call)
+        outcome = _find(self._runs, call)(call)
+        if len(outcome.stdout) > limit_bytes:
+            raise BoardError(
+                f"'{program(call.argv)}' on {self._name} wrote more than {limit_bytes >> 20} MiB"
+            )
+        return outcome
 
     def start(self, argv: Sequence[str | PurePosixPath]) -> Process:
         call = self._note(Call("start", words(argv)))

@@ -13,6 +13,8 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Protocol, TypeVar
 
+from edge.transport.command import MAX_OUTPUT_BYTES
+
 Opened = TypeVar("Opened", bound="Transport")
 
 
@@ -70,14 +72,21 @@ class Transport(Protocol):
         """For messages: ``pi@10.0.0.7``, ``localhost``, ``qemu-aarch64 (emulated)``."""
 
     def run(
-        self, argv: Sequence[str | PurePosixPath], *, stdin: bytes = b"", timeout_s: float = 30.0
+        self,
+        argv: Sequence[str | PurePosixPath],
+        *,
+        stdin: bytes = b"",
+        timeout_s: float = 30.0,
+        limit_bytes: int = MAX_OUTPUT_BYTES,
     ) -> Outcome:
         """Run a program to its end.
 
         A missing program is exit code 127, a fatal signal 128 and its number, as in a shell.
 
+        :param limit_bytes: what is taken of its standard output, and no byte more is held.
         :raises UnreachableError: no connection.
-        :raises BoardError: it did not end in ``timeout_s``, or the link was lost.
+        :raises BoardError: it did not end in ``timeout_s``, wrote more than ``limit_bytes``, or the
+            link was lost.
         """
 
     def start(self, argv: Sequence[str | PurePosixPath]) -> Process:

@@ -11,7 +11,8 @@ from pathlib import PurePosixPath
 from edge.errors import UsageError
 
 MAX_OUTPUT_BYTES = 64 << 20
-"""What ``run`` keeps of one stream: a runaway program must not fill the host's memory."""
+"""What ``run`` keeps of one stream unless more is asked for: a runaway program must not fill the
+host's memory."""
 
 STDERR_TAIL_BYTES = 8192
 """What a started program's standard error is remembered by, for messages."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from edge.transport import Outcome, Process, Transport
-from edge.transport.command import words
+from edge.transport.command import MAX_OUTPUT_BYTES, words
 from edge.transport.local import LocalTransport
 
 
@@ -37,10 +37,17 @@ class EmulatedTransport(Transport):
         return self._local.name
 
     def run(
-        self, argv: Sequence[str | PurePosixPath], *, stdin: bytes = b"", timeout_s: float = 30.0
+        self,
+        argv: Sequence[str | PurePosixPath],
+        *,
+        stdin: bytes = b"",
+        timeout_s: float = 30.0,
+        limit_bytes: int = MAX_OUTPUT_BYTES,
     ) -> Outcome:
         command = words(argv)
-        outcome = self._local.run(self._emulated(command), stdin=stdin, timeout_s=timeout_s)
+        outcome = self._local.run(
+            self._emulated(command), stdin=stdin, timeout_s=timeout_s, limit_bytes=limit_bytes
+        )
         return Outcome(command, outcome.exit_code, outcome.stdout, outcome.stderr)
 
     def start(self, argv: Sequence[str | PurePosixPath]) -> Process:

@@ -40,7 +40,12 @@ class LocalTransport(Transport):
         return self._name
 
     def run(
-        self, argv: Sequence[str | PurePosixPath], *, stdin: bytes = b"", timeout_s: float = 30.0
+        self,
+        argv: Sequence[str | PurePosixPath],
+        *,
+        stdin: bytes = b"",
+        timeout_s: float = 30.0,
+        limit_bytes: int = MAX_OUTPUT_BYTES,
     ) -> Outcome:
         command = words(argv)
         try:
@@ -60,11 +65,12 @@ class LocalTransport(Transport):
                         f"'{program(command)}' on {self._name} did not end in {timeout_s:g} s: "
                         "it was killed"
                     )
-                if max(len(stdout), len(stderr)) > MAX_OUTPUT_BYTES:
-                    raise BoardError(
-                        f"'{program(command)}' on {self._name} wrote more than "
-                        f"{MAX_OUTPUT_BYTES >> 20} MiB: it was killed"
-                    )
+                for stream, limit in ((stdout, limit_bytes), (stderr, MAX_OUTPUT_BYTES)):
+                    if len(stream) > limit:
+                        raise BoardError(
+                            f"'{program(command)}' on {self._name} wrote more than "
+                            f"{limit >> 20} MiB: it was killed"
+                        )
             return Outcome(command, child.exit_code(), bytes(stdout), bytes(stderr))
 
     def start(self, argv: Sequence[str | PurePosixPath]) -> Process:

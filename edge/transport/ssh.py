@@ -382,7 +382,12 @@ class SshTransport(Transport):
         return f"{self._target.user}@{self._target.hostname}"
 
     def run(
-        self, argv: Sequence[str | PurePosixPath], *, stdin: bytes = b"", timeout_s: float = 30.0
+        self,
+        argv: Sequence[str | PurePosixPath],
+        *,
+        stdin: bytes = b"",
+        timeout_s: float = 30.0,
+        limit_bytes: int = MAX_OUTPUT_BYTES,
     ) -> Outcome:
         command = words(argv)
         stdout = bytearray()
@@ -392,9 +397,9 @@ class SshTransport(Transport):
 
             def keep(data: bytes) -> None:
                 stdout.extend(data)
-                if len(stdout) > MAX_OUTPUT_BYTES:
+                if len(stdout) > limit_bytes:
                     raise BoardError(
-                        f"{what} on {self.name} wrote more than {MAX_OUTPUT_BYTES >> 20} MiB"
+                        f"{what} on {self.name} wrote more than {limit_bytes >> 20} MiB"
                     )
 
             chunks = (stdin[i : i + _CHUNK] for i in range(0, len(stdin), _CHUNK))

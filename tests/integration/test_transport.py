@@ -126,12 +126,19 @@ def test_a_hanging_program_ends_at_the_deadline(transport: Transport) -> None:
     assert transport.run(["echo", "alive"]).text == "alive\n"
 
 
-def test_output_without_end_is_cut(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("local", "ssh"):
-        monkeypatch.setattr(f"edge.transport.{module}.MAX_OUTPUT_BYTES", 1 << 20)
+def test_output_without_end_is_cut(transport: Transport) -> None:
     with _raises(BoardError, "'yes'", "1 MiB"):
-        transport.run(["yes"], timeout_s=20)
+        transport.run(["yes"], timeout_s=20, limit_bytes=1 << 20)
     assert transport.run(["true"]).ok
+
+
+def test_more_output_comes_through_if_more_is_asked_for(transport: Transport) -> None:
+    script = "head -c 70000000 /dev/zero; cat"
+    outcome = transport.run(
+        ["sh", "-c", script], stdin=b"z" * (1 << 20), timeout_s=60, limit_bytes=80 << 20
+    )
+    assert (outcome.exit_code, len(outcome.stdout)) == (0, 70_000_000 + (1 << 20))
+    assert outcome.stdout.endswith(b"\0" + b"z" * (1 << 20))
 
 
 def test_waiting_for_a_program_needs_no_descriptor(sshd: Sshd) -> None:
