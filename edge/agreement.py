@@ -39,10 +39,12 @@ def compare(model: str, got: Arrays, expected: Reference) -> Agreement:
     """
     largest, bound = 0.0, np.inf
     for name, want in expected.outputs.items():
-        if name not in got or got[name].shape != want.shape or got[name].dtype != want.dtype:
+        there = got.get(name)
+        if there is None or there.shape != want.shape or there.dtype != want.dtype:
+            has = "missing" if there is None else f"{there.dtype} {list(there.shape)}"
             raise BoardError(
-                f"{model}: the board's output '{name}' is not what this machine computes: "
-                f"{want.dtype} {want.shape}; the runtime on the board is not the one deployed"
+                f"{model}: the board's output '{name}' is {has}, on this machine it is "
+                f"{want.dtype} {list(want.shape)}; the runtime on the board is not the one deployed"
             )
         if want.size == 0:
             continue

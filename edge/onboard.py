@@ -142,6 +142,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "edge_native_run": (_I32, (_P, _I32)),
     "edge_native_measure": (_I32, (_P, _I32, _P, _U64, _U64, _U32)),
     "edge_observed": (_I32, (_P, _P, _I32)),
+    "edge_limit_memory": (_I32, (_U64, _I32)),
 }
 """What is called of edge.h: result and arguments; every pointer but a text is an address."""
 
@@ -238,6 +239,7 @@ _NUMBERS = {
     "--duration-ms": (0, 86400000, 0),
     "--iterations": (1, 2**32 - 1, 0),
     "--rounds": (1, 10000, 10),
+    "--memory": (1, 2**63 - 1, 0),
     "--seed": (0, 2**32 - 1, 1),
 }
 _TEXTS = {
@@ -253,7 +255,7 @@ _BENCH_FLAGS = {
     "--input",
 }
 VERBS = {
-    "infer": _MODEL_FLAGS | {"--input", "--each", "--output", "--dequantize"},
+    "infer": _MODEL_FLAGS | {"--input", "--each", "--output", "--dequantize", "--memory"},
     "bench": _MODEL_FLAGS | _BENCH_FLAGS,
     "inspect": _MODEL_FLAGS,
     "split": _MODEL_FLAGS | _BENCH_FLAGS | {"--rounds", "--seed"},
@@ -385,8 +387,41 @@ def in_memory(path: str) -> bool:
     return True
 
 
+def memory_failure(memory_limit: int, said: object) -> Failure:
+    return Failure(
+        NO_MEMORY,
+        f"the model needs more than the {memory_limit // 1000000} MB of memory that are free: end "
+        "other programs on the board, make the model smaller, or take a board with more memory "
+        f"({one_line(said) or 'an allocation failed'})",
+    )
+
+
+@contextlib.contextmanager
+def limited_memory(edge: Edge, limit: int) -> Iterator[None]:
+    """A model that needs more than ``limit`` bytes fails; 0: no limit."""
+    if not limit:
+        yield
+        return
+    # A copy, because standard error itself is captured at times.
+    edge.check("limit_memory", limit, os.dup(2))
+    try:
+        yield
+    except MemoryError as error:
+        raise memory_failure(limit, error) from None
+    except Failure as failure:
+        words = ("bad_alloc", "out of memory", "Cannot allocate memory", "ailed to allocate")
+        if any(each in str(failure) for each in words):
+            raise memory_failure(limit, failure) from None
+        raise
+
+
 class Chatter:
-    """What libraries print to standard error, kept for the report."""
+    """What libraries print, kept for the report.
+
+    :cvar streams: of which descriptors; see :func:`own_output`.
+    """
+
+    streams: tuple[int, ...] = (2,)
 
     def __init__(self) -> None:
         self.text = ""
@@ -397,17 +432,28 @@ class Chatter:
         with tempfile.TemporaryFile() as kept:
             original = os.dup(2)
             try:
-                os.dup2(kept.fileno(), 2)
+                for stream in self.streams:
+                    os.dup2(kept.fileno(), stream)
                 yield
             finally:
                 sys.stderr.flush()
-                os.dup2(original, 2)
+                for stream in self.streams:
+                    os.dup2(original, stream)
                 os.close(original)
                 kept.seek(0)
                 self.text += kept.read().decode("utf-8", "replace")
 
     def lines(self) -> list[str]:
         return [line for line in self.text.splitlines() if line]
+
+
+def own_output() -> Any:
+    """Standard output for the caller alone: what libraries print goes to standard error now."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    Chatter.streams = (1, 2)
+    return os.fdopen(kept, "wb")
 
 
 class Stop:
@@ -921,13 +967,33 @@ def told(tensor: Tensor) -> dict[str, Any]:
 # --- arrays ---------------------------------------------------------------------------------------
 
 
+def standard_input() -> io.BytesIO:
+    """All of it, if it begins as an archive or an array does."""
+    start = sys.stdin.buffer.read(8)
+    if not start:
+        raise Failure(BAD_FILE, "standard input is empty")
+    if start[:2] != b"PK" and start[:6] != b"\x93NUMPY"[: len(start)]:
+        what = "neither an .npy nor an .npz file of numpy's"
+        raise Failure(BAD_FILE, f"standard input brings {what}")
+    # Half of the memory is more than any model's inputs, and leaves the board alive.
+    most = min(memory_bytes() // 2, 2**31 - 1)
+    data = start + sys.stdin.buffer.read(most - len(start))
+    if sys.stdin.buffer.read(1):
+        raise Failure(
+            NO_MEMORY, "standard input brings more than there is memory for: give less at a time"
+        )
+    return io.BytesIO(data)
+
+
 def read_arrays(text: str) -> list[tuple[str | None, Any]]:
-    """``FILE.npz``, ``FILE.npy`` or ``NAME=FILE.npy``: names, where there are any, and arrays."""
+    """``FILE.npz``, ``FILE.npy`` or ``NAME=FILE.npy``: names, where there are any, and arrays.
+    FILE may be ``-``, standard input."""
     name, equals, path = text.partition("=")
     plain = not equals or Path(text).exists()
     path = text if plain else path
     try:
-        with Path(path).open("rb") as file:
+        with standard_input() if path == "-" else Path(path).open("rb") as file:
+            path = "standard input" if path == "-" else path
             start = file.read(6)
             file.seek(0)
             if start[:2] == b"PK":
@@ -1084,18 +1150,21 @@ def zeros(tensor: Tensor) -> Any:
     return np.zeros(tensor.shape, tensor.dtype)
 
 
-def write_arrays(path: str, arrays: dict[str, Any]) -> None:
+def write_arrays(to: Any, arrays: dict[str, Any]) -> None:
     """An uncompressed .npz; unlike numpy.savez it takes any name, ``file`` too."""
     try:
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        with zipfile.ZipFile(to, "w", zipfile.ZIP_STORED) as archive:
             for name, array in arrays.items():
                 part = io.BytesIO()
                 np.save(part, array, allow_pickle=False)
                 archive.writestr(f"{name}.npy", part.getvalue())
+    except BrokenPipeError:
+        raise
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         code = NO_SPACE if full else NO_FILE
-        raise Failure(code, f"can't write {path}: {error.strerror}") from None
+        name = to if isinstance(to, str) else "standard output"
+        raise Failure(code, f"can't write {name}: {error.strerror}") from None
 
 
 # --- measuring ------------------------------------------------------------------------------------
@@ -1239,8 +1308,8 @@ def native(edge: Edge, method: int, interpreter: int) -> Iterator[ctypes.c_void_
 # --- verbs ----------------------------------------------------------------------------------------
 
 
-def opened(flags: Flags, *, verbose: bool = False) -> tuple[str, Edge, Model]:
-    """The engine's name, libedge, and the model."""
+def libedge(flags: Flags) -> tuple[str, Edge]:
+    """The engine's name, and libedge; the packages are put in Python's path."""
     engine = flags.text("--engine") or "python"
     if engine not in ENGINES:
         flags.wrong(f"--engine takes {' or '.join(ENGINES)}, not '{engine}'")
@@ -1249,16 +1318,41 @@ def opened(flags: Flags, *, verbose: bool = False) -> tuple[str, Edge, Model]:
     packages = Path(flags.text("--packages") or release / "python")
     if packages.is_dir():
         sys.path.insert(0, str(packages.absolute()))
-    edge = Edge(flags.text("--lib") or str(release / "lib" / "libedge.so"))
+    return engine, Edge(flags.text("--lib") or str(release / "lib" / "libedge.so"))
+
+
+def opened(flags: Flags, *, verbose: bool = False) -> tuple[str, Edge, Model]:
+    """The engine's name, libedge, and the model."""
+    engine, edge = libedge(flags)
     return engine, edge, Model(flags, edge, verbose=verbose)
 
 
-def infer(flags: Flags) -> dict[str, Any]:
-    each, dequantize = flags.on("--each"), flags.on("--dequantize")
-    files = flags.texts("--input")
-    if each and not files:
+def infer(flags: Flags) -> dict[str, Any] | None:
+    """The report; None if it went out with the arrays."""
+    if flags.on("--each") and not flags.texts("--input"):
         flags.wrong("--each needs --input, whose first axis it counts")
-    engine, _, model = opened(flags)
+    path = flags.text("--output")
+    output = own_output() if path == "-" else None
+    engine, edge = libedge(flags)
+    with limited_memory(edge, flags.number("--memory")):
+        report, arrays = inferred(flags, engine, Model(flags, edge))
+        if output is None:
+            if path:
+                write_arrays(path, arrays)
+            return report
+        try:
+            with output:
+                output.write(json.dumps(report, allow_nan=False).encode() + b"\n")
+                write_arrays(output, arrays)
+        except BrokenPipeError:
+            raise Failure(INTERRUPTED, "nobody reads standard output any more") from None
+    return None
+
+
+def inferred(flags: Flags, engine: str, model: Model) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The report and the outputs by name, if they are wanted."""
+    each, dequantize = flags.on("--each"), flags.on("--dequantize")
+    files, wanted = flags.texts("--input"), flags.given("--output")
     if engine == "native":
         model.go_native(flags.text("--native-symbol"))
     arrays, runs = [zeros(t) for t in model.inputs], 1
@@ -1266,13 +1360,12 @@ def infer(flags: Flags) -> dict[str, Any]:
         given = [pair for text in files for pair in read_arrays(text)]
         arrays, runs = match_inputs(given, model.inputs, each=each, dequantize=dequantize)
     results: dict[str, list[Any]] = {}
-    path = flags.text("--output")
     for run in range(runs):
         for tensor, array in zip(model.inputs, arrays):
             size = tensor.shape[0] if each else 0
             model.set_input(tensor, array[run * size : (run + 1) * size] if each else array)
         model.invoke()
-        for name, tensor in unique(model.outputs()) if path else ():
+        for name, tensor in unique(model.outputs()) if wanted else ():
             array = model.get_output(tensor)
             array = dequantized(array, tensor) if dequantize else array
             before = results.setdefault(name, [])
@@ -1283,10 +1376,11 @@ def infer(flags: Flags) -> dict[str, Any]:
                     f"{list(before[0].shape)} to {list(array.shape)}: run them one by one",
                 )
             before.append(array)
-    if path:
+    if each:
         joined = {k: np.concatenate([np.atleast_1d(a) for a in v]) for k, v in results.items()}
-        write_arrays(path, joined if each else {k: v[0] for k, v in results.items()})
-    return {**model.report(engine), "runs": runs}
+    else:
+        joined = {k: v[0] for k, v in results.items()}
+    return {**model.report(engine), "runs": runs}, joined
 
 
 def unique(tensors: list[Tensor]) -> list[tuple[str, Tensor]]:
@@ -1600,7 +1694,12 @@ def record_rounds(
 
 # --- the program ----------------------------------------------------------------------------------
 
-RUN = {"infer": infer, "bench": bench, "inspect": inspect, "split": split}
+RUN: dict[str, Callable[[Flags], dict[str, Any] | None]] = {
+    "infer": infer,
+    "bench": bench,
+    "inspect": inspect,
+    "split": split,
+}
 
 
 def run(words: Sequence[str]) -> None:
@@ -1617,6 +1716,8 @@ def run(words: Sequence[str]) -> None:
         sys.stdout.write(HELP)
         return
     report = RUN[verb](flags)
+    if report is None:
+        return
     json.dump(report, sys.stdout, allow_nan=False)
     sys.stdout.write("\n")
     sys.stdout.flush()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
-import tempfile
+import math
 import uuid
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -12,11 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edge import abi, build, runtime
 from edge import release as release_module
 from edge.artifact import Artifact
-from edge.errors import BoardError, EdgeError, UsageError
+from edge.errors import BoardError, EdgeError, UnreachableError, UsageError
 from edge.options import DEFAULT, Options
 from edge.reference import Arrays
 from edge.release import Release
@@ -25,9 +27,18 @@ from edge.transport import Outcome
 
 INFER_TIMEOUT_S = 300.0
 
+OUTPUTS_LIMIT_BYTES = 512 << 20
+"""What is taken of a board's outputs: a board that never stops must not fill this machine."""
+
+_SLOWEST_LINK_BYTES_PER_S = 50_000.0
+"""Inputs may take as long as they do at this rate, besides the run itself."""
+
 VERBS = frozenset({"infer", "bench", "inspect", "split", "facts"})
 
 _CRASHED = ("edge-run: the runtime crashed", "edge-run: crashed")
+
+_SIGKILL = 9
+"""What the kernel ends a program with when memory runs out; nobody else here does."""
 
 _REPORTED = frozenset({"delegation", "cold_start", "peak_rss_bytes", "warnings"})
 """What every report has, whatever its verb."""
@@ -104,37 +115,88 @@ def infer(
     each: bool = True,
     dequantize: bool = False,
     timeout_s: float | None = None,
+    memory_bytes: int | None = None,
 ) -> tuple[Arrays, dict[str, Any]]:
     """Run a model of a release on the board over the arrays of ``inputs_file`` (.npz or .npy).
 
+    One program on the board, which is given the inputs and gives the outputs: nothing of it is
+    ever in a file there. Every message names the model.
+
     :param each: the first axis of every input counts samples; outputs are concatenated.
     :param dequantize: quantized inputs are given, and quantized outputs come back, as real numbers.
+    :param memory_bytes: what the run may take; more is a failure of its own, and if memory runs out
+        all the same, the board's kernel ends this program before any other.
     :returns: outputs by name, and what the runner reported.
     :raises UsageError: the model, library or inputs do not fit each other.
     :raises BoardError: the run failed, or ended by a signal.
     """
-    with work_folder(session) as folder, tempfile.TemporaryDirectory() as temporary:
-        given = folder / f"in{inputs_file.suffix}"
-        session.transport.put(inputs_file, given)
-        report = call(
-            session,
-            [
-                *argv(session, release, "infer", model, options),
-                *("--input", given, "--output", folder / "out.npz"),
-                *(["--each"] if each else []),
-                *(["--dequantize"] if dequantize else []),
-            ],
-            INFER_TIMEOUT_S if timeout_s is None else timeout_s,
+    words = [
+        *argv(session, release, "infer", model, options),
+        *("--input", "-", "--output", "-"),
+        *(["--each"] if each else []),
+        *(["--dequantize"] if dequantize else []),
+        *([] if memory_bytes is None else ["--memory", str(max(1, memory_bytes))]),
+    ]
+    given = _content(inputs_file)
+    try:
+        outcome = session.transport.run(
+            words,
+            stdin=given,
+            timeout_s=(INFER_TIMEOUT_S if timeout_s is None else timeout_s)
+            + len(given) / _SLOWEST_LINK_BYTES_PER_S,
+            limit_bytes=OUTPUTS_LIMIT_BYTES,
         )
-        local = Path(temporary) / "out.npz"
-        session.transport.get(folder / "out.npz", local)
-        try:
-            with np.load(local, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}, report
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise BoardError(
-                f"{session.transport.name} gave outputs that are no .npz ({error}): deploy again"
-            ) from None
+        report, _, archive = checked(session, words, outcome).stdout.partition(b"\n")
+        found = _report(session, "infer", report)
+        return _arrays(archive, session.transport.name), found
+    except UnreachableError:
+        raise
+    except (UsageError, BoardError) as error:
+        name = model.path.name
+        if name in str(error):
+            raise
+        raise type(error)(f"{name}: {error}") from error
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}") from None
+
+
+def _arrays(archive: bytes, where: str) -> Arrays:
+    """What a board sent as its outputs, whoever it is: nothing is unpacked, nothing is unpickled,
+    and no more memory is taken than was sent.
+
+    :raises BoardError: it is no .npz as the runner writes them.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as members:
+            entries = members.infolist()
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise ValueError("a member is compressed")
+            if sum(entry.file_size for entry in entries) > len(archive):
+                raise ValueError("its members overlap")
+            return {e.filename.removesuffix(".npy"): _array(members.read(e)) for e in entries}
+    except Exception as error:  # numpy's and zipfile's readers raise more than they say
+        raise BoardError(f"{where} gave outputs that are no .npz ({error}): deploy again") from None
+
+
+def _array(content: bytes) -> npt.NDArray[Any]:
+    stream = io.BytesIO(content)
+    if np.lib.format.read_magic(stream) != (1, 0):  # type: ignore[no-untyped-call]
+        raise ValueError("an array in another version of the format than the runner's")
+    header = np.lib.format.read_array_header_1_0(stream)  # type: ignore[no-untyped-call]
+    shape, fortran, dtype = header
+    if min(shape, default=0) < 0:
+        raise ValueError(f"an array of shape {shape}")
+    if dtype.hasobject or dtype.itemsize == 0:
+        raise ValueError(f"an array of {dtype}")
+    # By frombuffer, which counts before it believes what the header says of the shape.
+    count = math.prod(shape)
+    array = np.frombuffer(content, dtype, count, stream.tell())
+    return array.reshape(shape, order="F" if fortran else "C").copy()
 
 
 def inspect(
@@ -155,21 +217,39 @@ def call(
 
     :raises EdgeError: by its exit code, with its own message.
     """
-    outcome = session.transport.run(words, timeout_s=timeout_s)
-    verb = next((str(word) for word in words[1:] if str(word) in VERBS), str(words[-1]))
+    outcome = checked(session, words, session.transport.run(words, timeout_s=timeout_s))
+    return _report(session, _verb(words), outcome.stdout)
+
+
+def _verb(words: Sequence[str | PurePosixPath]) -> str:
+    return next((str(word) for word in words[1:] if str(word) in VERBS), str(words[-1]))
+
+
+def checked(session: Session, words: Sequence[str | PurePosixPath], outcome: Outcome) -> Outcome:
+    """``outcome``, of a runner, if it was a success.
+
+    :raises EdgeError: by its exit code, with its own message.
+    """
+    if outcome.exit_code >= 128 or outcome.exit_code < 0:
+        raise BoardError(_ended_by_signal(_verb(words), session.transport.name, outcome))
     if outcome.exit_code != 0:
-        if outcome.exit_code >= 128 or outcome.exit_code < 0:
-            raise BoardError(_ended_by_signal(verb, session.transport.name, outcome))
-        message = (outcome.error_text.splitlines() or [""])[-1].removeprefix("edge-run: ")
+        lines = outcome.error_text.splitlines() or [""]
+        # Libraries may have something to say after the runner's last word.
+        own = [line for line in lines if line.startswith("edge-run: ")] or lines
+        message = own[-1].removeprefix("edge-run: ")
         abi.check(outcome.exit_code, f"{session.transport.name}: {message}")
+    return outcome
+
+
+def _report(session: Session, verb: str, text: bytes) -> dict[str, Any]:
     try:
-        report = json.loads(outcome.stdout)
+        report = json.loads(text)
     except (ValueError, RecursionError):
         report = None
     if not isinstance(report, dict) or not set(report) >= _REPORTED:
         raise BoardError(
             f"edge-run {verb} on {session.transport.name} printed no report: "
-            f"{outcome.text[:100]!r}; deploy again"
+            f"{text[:100].decode('utf-8', 'replace')!r}; deploy again"
         )
     return report
 
@@ -180,6 +260,11 @@ def _ended_by_signal(verb: str, where: str, outcome: Outcome) -> str:
     said = [line for line in outcome.error_text.splitlines() if line.startswith(_CRASHED)]
     if said:
         return f"{where}: {said[-1].removeprefix('edge-run: ')}"
+    if signal == _SIGKILL:
+        return (
+            f"{verb} on {where} was killed: the board ran out of memory; end other programs on it, "
+            "make the model smaller, or take a board with more memory"
+        )
     return (
         f"{verb} on {where} was ended by signal {signal} {outcome.error_text[-200:]}".rstrip()
         + "; the runtime crashed on this model, or the board ran out of memory"

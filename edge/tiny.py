@@ -336,6 +336,21 @@ def counter() -> bytes:
     return file.bytes()
 
 
+def greedy(size_bytes: int) -> bytes:
+    """``x`` float32 [1] -> ``y`` = x, by way of a tensor of ``size_bytes``: x, many times."""
+    file = _File(f"a tensor of {size_bytes} bytes")
+    graph = file.graph()
+    count = size_bytes // 4
+    x, y = graph.input("x", "float32", (1,)), graph.output("y", "float32", (1,))
+    many = graph.tensor("many", "float32", (count,))
+    length = graph.tensor("length", "int32", (1,), data=[count])
+    first = graph.tensor("first", "int32", (1,), data=[0])
+    graph.operator("BROADCAST_TO", [x, length], [many], schema.BroadcastToOptionsT(), version=2)
+    options = schema.ReducerOptionsT(keepDims=True)
+    graph.operator("REDUCE_MAX", [many, first], [y], options)
+    return file.bytes()
+
+
 def custom_op(name: str = "NobodyHasThis") -> bytes:
     """``x`` float32 [1, 4] -> ``y`` by a custom operator called ``name``."""
     file = _File(f"custom operator {name}")

@@ -302,6 +302,12 @@ void tflite_plugin_destroy_delegate(void *delegate);
 /* What was taken by now; at most `capacity` of the nodes are written, all are counted. */
 int32_t edge_observed(edge_delegation *delegation, edge_node *nodes, int32_t capacity);
 
+/* For a program that is there to run one model. Its data take `bytes` at most, so that a model that
+ * needs more fails by itself; where memory runs out all the same, the kernel ends this program
+ * first. Crashes are explained in one line on `message_fd` (-1: standard error), and those for want
+ * of memory end the program with EDGE_NO_MEMORY. */
+int32_t edge_limit_memory(uint64_t bytes, int32_t message_fd);
+
 int32_t edge_recording_map(const char *path, edge_recording *recording);
 void edge_recording_unmap(edge_recording *recording);
 

@@ -5,6 +5,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+
 namespace edge {
 
 MappedFile::~MappedFile() {
@@ -30,6 +32,47 @@ Status MappedFile::open(const char *path) {
   return Status();
 }
 
+Status MappedFile::read(int fd, const char *name, Status (*look)(const char *, const uint8_t *)) {
+  // Half of the memory is more than any model's inputs, and leaves the board alive.
+  const uint64_t half = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) / 2 *
+                        static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  const size_t most = static_cast<size_t>(std::min<uint64_t>(half, INT32_MAX));
+  MappedFile held;  // its size is what is mapped, not what is filled
+  size_t size = 0;
+  bool looked = false;
+  for (;;) {
+    if (size == held.size_) {
+      const size_t wanted = std::min(std::max(2 * size, size_t{64} << 10), most);
+      void *mapping = MAP_FAILED;
+      if (size == 0) {
+        mapping = mmap(nullptr, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      } else if (wanted > size) {
+        mapping = mremap(held.data_, held.size_, wanted, MREMAP_MAYMOVE);
+      }
+      if (mapping == MAP_FAILED) {
+        return fail(EDGE_NO_MEMORY, "%s brings more than there is memory for: give less at a time",
+                    name);
+      }
+      held.data_ = static_cast<uint8_t *>(mapping);
+      held.size_ = wanted;
+    }
+    const ssize_t got = ::read(fd, held.data_ + size, held.size_ - size);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return fail_errno(errno, "can't read %s", name);
+    if (got == 0) break;
+    size += static_cast<size_t>(got);
+    if (looked || size < 8) continue;
+    EDGE_TRY(look(name, held.data_));
+    looked = true;
+  }
+  if (size == 0) return fail(EDGE_BAD_FILE, "%s is empty", name);
+  // The pages beyond the end go back.
+  mremap(held.data_, held.size_, size, 0);
+  held.size_ = size;
+  std::swap(*this, held);
+  return Status();
+}
+
 std::string read_small_file(const char *path) {
   std::string text;
   Descriptor fd(::open(path, O_RDONLY | O_CLOEXEC));
@@ -50,6 +93,7 @@ Status write_all(int fd, const void *data, size_t size, const char *path) {
     const ssize_t wrote = write(fd, from, size);
     if (wrote < 0) {
       if (errno == EINTR) continue;
+      if (errno == EPIPE) return fail(EDGE_INTERRUPTED, "nobody reads %s any more", path);
       return fail_errno(errno, "can't write %s", path);
     }
     from += wrote;

@@ -33,7 +33,7 @@ class Descriptor {
   int fd_ = -1;
 };
 
-// A regular file, mapped read-only. An empty file maps to no bytes.
+// A regular file, mapped read-only, or what came from a stream. An empty one maps to no bytes.
 class MappedFile {
  public:
   MappedFile() = default;
@@ -47,6 +47,9 @@ class MappedFile {
   ~MappedFile();
 
   Status open(const char *path);
+  // All that comes from `fd` to its end, held in memory. `name` is how messages call it. `look` is
+  // shown the first 8 bytes as soon as they are there: if it refuses them, nothing more is read.
+  Status read(int fd, const char *name, Status (*look)(const char *name, const uint8_t *bytes));
   const uint8_t *data() const { return data_; }
   size_t size() const { return size_; }
   // The caller unmaps from now on.

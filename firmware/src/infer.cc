@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "capture.h"
+#include "memory.h"
 #include "quantize.h"
 #include "shape.h"
 
@@ -18,11 +19,14 @@ Runs a model once, or once per sample, and prints a report as one JSON object.
 
   --input FILE         arrays for the inputs: an .npz with one array per input tensor, by name
   --input NAME=FILE    one .npy for the input tensor NAME; may be given several times
-                       (without --input the inputs are zeros)
+                       (without --input the inputs are zeros; FILE - is standard input)
   --each               the first axis of every array counts samples: run each, join the outputs
-  --output FILE        write the outputs as an .npz, by tensor name
+  --output FILE        write the outputs as an .npz, by tensor name; with - they follow the report's
+                       line on standard output, and nothing else does
   --dequantize         give quantized inputs as real numbers, float32 or float64, and get quantized
                        outputs as float32
+  --memory BYTES       take no more memory than that, and be what the kernel ends first if memory
+                       runs out
 )";
 
 constexpr const char *about_arrays = R"(
@@ -74,7 +78,8 @@ class OutputArrays {
     return Status();
   }
 
-  Status write(const char *path, bool each) {
+  // They point into what this object holds.
+  std::vector<NamedArray> joined(bool each) const {
     std::vector<NamedArray> arrays;
     for (size_t i = 0; i < outputs_.size(); ++i) {
       const Output &output = outputs_[i];
@@ -93,7 +98,7 @@ class OutputArrays {
       }
       arrays.push_back({name, {output.dtype, shape, output.bytes.data(), output.bytes.size()}});
     }
-    return write_npz(path, arrays);
+    return arrays;
   }
 
  private:
@@ -114,16 +119,26 @@ struct InferFlags {
   ModelFlags model;
   std::vector<std::string> inputs;  // x.npz, x.npy or name=x.npy
   std::string output;
+  uint64_t memory = 0;
   bool each = false;
   bool real = false;
 };
+
+Status invoke(edge_model *model) {
+  const RuntimeCall call("invoking the model");
+  return Status(edge_model_invoke(model));
+}
 
 Status infer(const InferFlags &flags) {
   if (flags.each && flags.inputs.empty()) {
     return fail(EDGE_USAGE, "infer: --each needs --input, whose first axis it counts");
   }
+  const bool streamed = flags.output == "-";
+  OwnOutput output;
+  if (streamed) EDGE_TRY(output.take());
+  if (flags.memory != 0) EDGE_TRY(Status(edge_limit_memory(flags.memory, -1)));
   ModelHandle model;
-  EDGE_TRY(flags.model.open("infer", &model));
+  EDGE_TRY(explain_memory(flags.model.open("infer", &model)));
   std::vector<TensorInfo> tensors;
   EDGE_TRY(read_inputs_info(model.get(), &tensors));
 
@@ -135,20 +150,21 @@ Status infer(const InferFlags &flags) {
   for (uint64_t run = 0; run < inputs.runs(); ++run) {
     // Opening left zeros in the inputs; but a runtime may use their memory while it runs.
     if (!flags.inputs.empty()) EDGE_TRY(inputs.set(model.get(), run));
-    {
-      const RuntimeCall call("invoking the model");
-      EDGE_TRY(Status(edge_model_invoke(model.get())));
-    }
+    EDGE_TRY(explain_memory(invoke(model.get())));
     if (!flags.output.empty()) EDGE_TRY(outputs.add(model.get()));
   }
-  if (!flags.output.empty()) EDGE_TRY(outputs.write(flags.output.c_str(), flags.each));
+  if (!flags.output.empty() && !streamed) {
+    EDGE_TRY(write_npz(flags.output.c_str(), outputs.joined(flags.each)));
+  }
 
   Json json;
   json.begin_object();
   EDGE_TRY(report_model(flags.model, model.get(), {}, &json));
   json.key("runs").number(inputs.runs());
   json.end_object();
-  return json.print();
+  if (!streamed) return json.print();
+  EDGE_TRY(json.print(output.fd()));
+  return write_npz(output.fd(), "standard output", outputs.joined(flags.each));
 }
 
 }  // namespace
@@ -162,7 +178,11 @@ Status InputArrays::open(const std::vector<std::string> &files,
     const bool plain = equals == std::string::npos || access(text.c_str(), F_OK) == 0;
     const std::string path = plain ? text : text.substr(equals + 1);
     ArrayFile file;
-    EDGE_TRY(file.open(path.c_str()));
+    if (path == "-") {
+      EDGE_TRY(file.read(STDIN_FILENO, "standard input"));
+    } else {
+      EDGE_TRY(file.open(path.c_str()));
+    }
     if (!plain && file.is_npz()) {
       return fail(EDGE_USAGE, "--input %s: an .npz names its arrays itself; give --input %s",
                   text.c_str(), path.c_str());
@@ -276,6 +296,7 @@ int infer_main(int argc, char **argv) {
   flags.on("--each", &infer_flags.each);
   flags.text("--output", &infer_flags.output);
   flags.on("--dequantize", &infer_flags.real);
+  flags.number("--memory", 1, INT64_MAX, &infer_flags.memory);
   return run_verb(argc, argv, &flags, {help, model_flags_help, about_arrays},
                   [&] { return infer(infer_flags); });
 }

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "file.h"
 
@@ -134,9 +133,9 @@ Json &Json::null() {
   return raw("null");
 }
 
-Status Json::print() const {
+Status Json::print(int fd) const {
   const std::string line = text_ + '\n';
-  return write_all(STDOUT_FILENO, line.data(), line.size(), "standard output");
+  return write_all(fd, line.data(), line.size(), "standard output");
 }
 
 }  // namespace edge

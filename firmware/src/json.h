@@ -3,6 +3,7 @@
 #define EDGE_JSON_H
 
 #include <stdint.h>
+#include <unistd.h>
 
 #include <string>
 
@@ -28,7 +29,7 @@ class Json {
 
   const std::string &text() const { return text_; }
   // The whole object and a line break to standard output, or EDGE_IO.
-  Status print() const;
+  Status print(int fd = STDOUT_FILENO) const;
 
  private:
   Json &raw(const std::string &text);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "memory.h"
 
 namespace edge {
 namespace {
@@ -93,6 +94,8 @@ const char *remedy_for(const char *reason) {
     return "install what it needs on the board, or choose another runtime";
   }
   if (strstr(reason, "failed to map segment") != nullptr) {
+    // The loader says the same of both; but this program was started from such a folder too.
+    if (memory_limit() != 0) return "out of memory";
     return "its folder is on a file system mounted noexec";
   }
   if (strstr(reason, "undefined symbol") != nullptr) {

@@ -280,6 +280,21 @@ Status ArrayFile::open(const char *path) {
   return parse_arrays(path, file_.data(), file_.size(), &arrays_, &is_npz_);
 }
 
+Status ArrayFile::read(int fd, const char *name) {
+  EDGE_TRY(file_.read(fd, name, [](const char *called, const uint8_t *bytes) {
+    const uint32_t magic = load<uint32_t>(bytes);
+    if (magic == local_magic || magic == end_magic || memcmp(bytes, "\x93NUMPY", 6) == 0) {
+      return Status();
+    }
+    return fail(EDGE_BAD_FILE, "%s brings neither an .npy nor an .npz file of numpy's", called);
+  }));
+  return parse_arrays(name, file_.data(), file_.size(), &arrays_, &is_npz_);
+}
+
+Status write_npz(int fd, const char *name, const std::vector<NamedArray> &arrays) {
+  return write_members(fd, name, arrays);
+}
+
 Status write_npz(const char *path, const std::vector<NamedArray> &arrays) {
   Descriptor fd(::open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (!fd.valid()) return fail_errno(errno, "can't create %s", path);

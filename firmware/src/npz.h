@@ -20,10 +20,11 @@ struct NamedArray {
 Status parse_arrays(const char *path, const uint8_t *bytes, size_t size,
                     std::vector<NamedArray> *arrays, bool *is_npz);
 
-// The same, of a file on disk.
+// The same, of a file on disk or what a stream brings.
 class ArrayFile {
  public:
   Status open(const char *path);
+  Status read(int fd, const char *name);
   const std::vector<NamedArray> &arrays() const { return arrays_; }
   bool is_npz() const { return is_npz_; }
 
@@ -35,6 +36,7 @@ class ArrayFile {
 
 // The same arrays give the same bytes: members carry no time.
 Status write_npz(const char *path, const std::vector<NamedArray> &arrays);
+Status write_npz(int fd, const char *name, const std::vector<NamedArray> &arrays);
 
 uint32_t crc32(uint32_t before, const void *data, size_t size);
 

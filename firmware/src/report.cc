@@ -128,6 +128,8 @@ Status report_model(const ModelFlags &flags, const edge_model *model,
 }
 
 int exit_with(Status status) {
+  // What a library printed and the C library still holds: the failure's line is the last.
+  fflush(stdout);
   if (!status.ok()) fprintf(stderr, "edge-run: %s\n", last_error());
   return status.code();
 }

@@ -5,11 +5,13 @@
 //
 // Compiled in variants: FAKE_NO_XNNPACK lacks the delegate, FAKE_NO_CREATE the interpreter,
 // FAKE_OLD signatures and a way to apply delegates to an interpreter.
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <new>
@@ -87,6 +89,14 @@ void tell(Reporter *reporter, void *user_data, const char *format, ...) {
   va_start(arguments, format);
   reporter(user_data, format, arguments);
   va_end(arguments);
+}
+
+// What some libraries print where a protocol may be spoken.
+void talk() {
+  if (!wanted("talks")) return;
+  printf("a thought of the library's\n");
+  const ssize_t ignored = write(STDOUT_FILENO, "PK\3\4 and no archive\n", 20);
+  (void)ignored;
 }
 
 [[maybe_unused]] Graph *graph_of(void *context) {
@@ -181,6 +191,7 @@ FAKE_API const char *TfLiteVersion() {
 }
 
 FAKE_API Model *TfLiteModelCreateFromFile(const char *) {
+  talk();
   if (wanted("crash")) abort();
   if (wanted("chatter")) fputs("INFO: a line nobody asked for\n", stderr);
   if (wanted("model_fails")) {
@@ -265,6 +276,17 @@ FAKE_API Result TfLiteInterpreterAllocateTensors(Interpreter *interpreter) {
     tell(interpreter->reporter, interpreter->user_data, "num_elements != 4");
     return 1;
   }
+  if (wanted("arena")) {
+    char *volatile arena = static_cast<char *>(malloc(512u << 20));
+    // As runtimes do: one checks, one throws what nobody catches, one does neither.
+    if (wanted("arena_checked") && arena == nullptr) return 1;
+    if (wanted("arena_thrown") && arena == nullptr) {
+      fputs("terminate called after throwing an instance of 'std::bad_alloc'\n", stderr);
+      abort();
+    }
+    arena[1u << 20] = 1;
+    free(arena);
+  }
   return wanted("allocate_fails") ? 1 : 0;
 }
 FAKE_API Result TfLiteInterpreterInvoke(Interpreter *interpreter) {
@@ -276,7 +298,11 @@ FAKE_API Result TfLiteInterpreterInvoke(Interpreter *interpreter) {
     fputs("INFO: the first invoke takes long\n", stderr);
   }
   ++interpreter->invocations;
+  talk();
   if (wanted("invoke_aborts")) abort();
+  if (wanted("invoke_uses_new_instructions")) raise(SIGILL);
+  if (wanted("invoke_goes_astray")) raise(SIGSEGV);
+  if (wanted("invoke_sleeps")) pause();
   Tensor &x = interpreter->inputs[0], &y = interpreter->outputs[0];
   memcpy(y.dims, x.dims, sizeof y.dims);
   y.bytes = x.bytes;

@@ -7,6 +7,7 @@ real one runs under QEMU's user mode.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import platform
@@ -434,6 +435,205 @@ def check_model(library: abi.Library, path: Path) -> int:
 
 
 # ---- bench -------------------------------------------------------------------------------------
+
+
+# ---- infer as a pipe ---------------------------------------------------------------------------
+
+
+def npz(**arrays: npt.NDArray[Any]) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+def npy(array: npt.NDArray[Any]) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+X = np.array([[1, 2, 3, 4]], np.float32)
+
+
+def pipe(
+    runner: Runner, given: bytes, *arguments: str | Path
+) -> subprocess.CompletedProcess[bytes]:
+    """`infer` with its outputs on standard output."""
+    return subprocess.run(
+        runner.command("infer", *runner.model(), "--output", "-", *arguments),
+        input=given,
+        capture_output=True,
+        env=runner.environment(),
+        check=False,
+        timeout=300,
+    )
+
+
+def piped(
+    runner: Runner, given: bytes, *arguments: str | Path, source: str = "-"
+) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    """The report and the outputs, and not a byte besides."""
+    result = pipe(runner, given, "--input", source, *arguments)
+    assert (result.returncode, result.stderr) == (0, b"")
+    line, _, archive = result.stdout.partition(b"\n")
+    with np.load(io.BytesIO(archive), allow_pickle=False) as outputs:
+        return json.loads(line), dict(outputs)
+
+
+def refused(runner: Runner, given: bytes, *arguments: str) -> tuple[int, str]:
+    """Exit code and the one line."""
+    result = pipe(runner, given, *(arguments or ("--input", "-")))
+    assert result.stdout == b""
+    lines = result.stderr.decode().splitlines()
+    assert lines[-1].startswith("edge-run: ")
+    assert lines[:-1] == [], lines
+    return result.returncode, lines[0].removeprefix("edge-run: ")
+
+
+@pytest.mark.parametrize("given", [npz(x=X), npy(X)], ids=["npz", "npy"])
+def test_arrays_come_and_go_by_pipe(runner: Runner, given: bytes) -> None:
+    report, outputs = piped(runner, given)
+    assert report["runs"] == 1
+    np.testing.assert_array_equal(outputs["y"], 2 * X)
+
+
+def test_one_of_several_inputs_comes_by_pipe(runner: Runner, tmp_path: Path) -> None:
+    runner.words = "two_inputs"
+    np.save(tmp_path / "q.npy", np.ones((2, 3), np.int8))
+    _, outputs = piped(runner, npy(X), f"--input=q={tmp_path / 'q.npy'}", source="x=-")
+    assert sorted(outputs) == ["r", "y"]
+
+
+def test_much_comes_and_goes_by_pipe(runner: Runner) -> None:
+    many = np.arange(1 << 20, dtype=np.float32).reshape(-1, 4)
+    report, outputs = piped(runner, npz(x=many), "--each")
+    assert report["runs"] == 1 << 18
+    np.testing.assert_array_equal(outputs["y"], 2 * many)
+
+
+def test_what_a_library_prints_disturbs_nothing_in_the_pipe(runner: Runner) -> None:
+    runner.words = "talks"
+    report, outputs = piped(runner, npz(x=X))
+    np.testing.assert_array_equal(outputs["y"], 2 * X)
+    # Kept like what it says on standard error: once when the model is loaded, once when it runs.
+    assert report["runtime_log"].count("a thought of the library's") == 2
+    runner.words = "talks invoke_fails"
+    result = pipe(runner, b"")
+    assert (result.returncode, result.stdout) == (14, b"")
+    assert result.stderr.splitlines()[-1].startswith(b"edge-run: ")
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "text"),
+    [
+        (b"", 4, "standard input is empty"),
+        (b"PK", 4, "standard input"),
+        (npz(x=X)[:-1], 4, "standard input is cut or damaged"),
+        (npz(x=X)[:9], 4, "standard input is cut or damaged"),
+        (npy(X)[:-1], 4, "standard input"),
+        (b"garbage and more of it", 4, "brings neither an .npy nor an .npz file of numpy's"),
+        (npz(x=X[:, :3]), 7, "expects float32 [1, 4], got float32 [1, 3]"),
+    ],
+)
+def test_wrong_input_by_pipe_is_one_line(
+    runner: Runner, given: bytes, code: int, text: str
+) -> None:
+    got, line = refused(runner, given)
+    assert got == code
+    assert text in line
+
+
+def test_garbage_without_end_is_not_read_to_its_end_by_pipe(runner: Runner) -> None:
+    words = ["infer", *runner.model(), "--input", "-", "--output", "-"]
+    with Path("/dev/zero").open("rb") as zeros:
+        result = subprocess.run(
+            runner.command(*words),
+            stdin=zeros,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=runner.environment(),
+        )
+    assert (result.returncode, result.stdout) == (4, "")
+    assert "brings neither" in result.stderr
+
+
+def test_a_reader_that_is_gone_from_the_pipe_is_said(runner: Runner) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    result = subprocess.run(
+        runner.command("infer", *runner.model(), "--output", "-"),
+        stdout=write,
+        stderr=subprocess.PIPE,
+        check=False,
+        text=True,
+        timeout=60,
+        env=runner.environment(),
+    )
+    os.close(write)
+    assert result.stderr == "edge-run: nobody reads standard output any more\n"
+    assert result.returncode == abi.constant("EDGE_INTERRUPTED")
+
+
+# ---- memory ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["checked", "thrown", "taken"])
+def test_a_model_that_needs_more_memory_fails_by_itself(runner: Runner, how: str) -> None:
+    """However the library takes it that its allocation failed."""
+    runner.words = f"arena_{how}"
+    result = runner.call("infer", *runner.model(), "--memory", "200000000")
+    assert result.returncode == abi.constant("EDGE_NO_MEMORY"), result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("edge-run: the model needs more than the 200 MB of memory that are free")
+    assert runner.report("infer", *runner.model(), "--memory", "800000000")["runs"] == 1
+
+
+def test_our_own_arrays_need_memory_too(runner: Runner) -> None:
+    many = npy(np.zeros((4 << 20, 4), np.float32))
+    code, line = refused(runner, many, "--input", "-", "--each", "--memory", "50000000")
+    assert code == abi.constant("EDGE_NO_MEMORY")
+    assert "memory" in line
+
+
+def test_a_library_that_does_not_fit_in_memory(runner: Runner) -> None:
+    code, line = refused(runner, b"", "--memory", "1000")
+    assert code == abi.constant("EDGE_NO_MEMORY")
+    assert "needs more than the 0 MB of memory" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [
+        ("invoke_aborts", signal.SIGABRT),
+        ("invoke_goes_astray", signal.SIGSEGV),
+        ("invoke_uses_new_instructions", signal.SIGILL),
+    ],
+)
+def test_a_crash_with_memory_limited_is_still_a_crash(
+    runner: Runner, words: str, number: signal.Signals
+) -> None:
+    runner.words = words
+    result = runner.call("infer", *runner.model(), "--memory", "800000000")
+    assert result.returncode == -number
+    assert f"edge-run: the runtime crashed by {number.name} while invoking" in result.stderr
+
+
+def test_a_runner_with_memory_limited_is_the_kernels_first_victim(runner: Runner) -> None:
+    runner.words = "invoke_sleeps"
+    words = ["infer", *runner.model(), "--memory", "800000000"]
+    with subprocess.Popen(runner.command(*words), env=runner.environment()) as process:
+        try:
+            score = Path(f"/proc/{process.pid}/oom_score_adj")
+            limits = Path(f"/proc/{process.pid}/limits")
+            until = time.monotonic() + 60
+            while score.read_text() != "1000\n" and time.monotonic() < until:
+                os.sched_yield()
+            assert score.read_text() == "1000\n"
+            assert re.search(r"^Max data size +800000000 ", limits.read_text(), re.MULTILINE)
+        finally:
+            process.kill()
 
 
 def test_bench_records(runner: Runner, tmp_path: Path, host_tree: Path) -> None:
