@@ -410,7 +410,7 @@ def limited_memory(edge: Edge, limit: int) -> Iterator[None]:
         raise memory_failure(limit, error) from None
     except Failure as failure:
         words = ("bad_alloc", "out of memory", "Cannot allocate memory", "ailed to allocate")
-        if any(each in str(failure) for each in words):
+        if failure.code == NO_MEMORY or any(each in str(failure) for each in words):
             raise memory_failure(limit, failure) from None
         raise
 
@@ -820,6 +820,10 @@ class Model:
         try:
             self.interpreter.set_tensor(tensor.number, array)
         except ValueError as error:
+            # Allocating may claim success and leave a tensor without memory.
+            if "unallocated" in str(error):
+                what = f"the runtime has no memory for input '{tensor.name}'"
+                raise Failure(NO_MEMORY, what) from None
             raise Failure(BAD_INPUT, f"input '{tensor.name}': {one_line(error)}") from None
 
     def invoke(self) -> None:
@@ -969,19 +973,23 @@ def told(tensor: Tensor) -> dict[str, Any]:
 
 def standard_input() -> io.BytesIO:
     """All of it, if it begins as an archive or an array does."""
-    start = sys.stdin.buffer.read(8)
-    if not start:
+    source = sys.stdin.buffer
+    # Piece by piece: asked for more, Python makes room for all of it at once.
+    data = bytearray(source.read(8))
+    if not data:
         raise Failure(BAD_FILE, "standard input is empty")
-    if start[:2] != b"PK" and start[:6] != b"\x93NUMPY"[: len(start)]:
+    if data[:2] != b"PK" and data[:6] != b"\x93NUMPY"[: len(data)]:
         what = "neither an .npy nor an .npz file of numpy's"
         raise Failure(BAD_FILE, f"standard input brings {what}")
     # Half of the memory is more than any model's inputs, and leaves the board alive.
     most = min(memory_bytes() // 2, 2**31 - 1)
-    data = start + sys.stdin.buffer.read(most - len(start))
-    if sys.stdin.buffer.read(1):
-        raise Failure(
-            NO_MEMORY, "standard input brings more than there is memory for: give less at a time"
-        )
+    while piece := source.read(1 << 20):
+        data += piece
+        if len(data) > most:
+            raise Failure(
+                NO_MEMORY,
+                "standard input brings more than there is memory for: give less at a time",
+            )
     return io.BytesIO(data)
 
 

@@ -46,19 +46,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   bool each = false, wants_help = false;
   std::string output;
   std::vector<std::string> inputs;
-  uint64_t iterations = 0;
+  uint64_t iterations = 0, memory = 1;
   Flags flags;
   model.declare(&flags);
   flags.texts("--input", &inputs);
   flags.on("--each", &each);
   flags.text("--output", &output);
   flags.number_or_auto("--iterations", 1000000, &iterations);
+  flags.number("--memory", 1, INT64_MAX, &memory);
   flags.on("--help", &wants_help);
   const Status status = flags.parse(static_cast<int>(argv.size()), argv.data());
   REQUIRE(status.ok() || (status.code() == EDGE_USAGE && last_error()[0] != '\0'));
   for (const std::string &shape : model.shapes) check_shape(shape);
   check_delegate(model.delegate);
   REQUIRE(model.threads >= 1 && model.threads <= 1024 && iterations <= 1000000);
-  REQUIRE(model.batch <= INT32_MAX);
+  REQUIRE(model.batch <= INT32_MAX && memory >= 1 && memory <= INT64_MAX);
   return 0;
 }

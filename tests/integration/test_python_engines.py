@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import os
 import platform
 import shutil
 import signal
@@ -17,9 +19,21 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge import abi, board, build, emulator, image, python, reference, runtime, samples, tiny
+from edge import (
+    abi,
+    board,
+    build,
+    emulator,
+    image,
+    python,
+    reference,
+    runner,
+    runtime,
+    samples,
+    tiny,
+)
 from edge.errors import BoardError
-from edge.transport import Transport
+from edge.transport import Outcome, Transport
 from edge.transport.emulated import EmulatedTransport
 from edge.transport.local import LocalTransport
 
@@ -311,6 +325,105 @@ def test_only_the_interpreters_own_method_is_called(libedge: Path, tmp_path: Pat
     symbol = runtime.load(TFLITE).native_symbol
     said = other.fails("EDGE_BAD_LIBRARY", "infer", *words, "--native-symbol", symbol)
     assert "tflite-runtime" in said
+
+
+# --- infer as a pipe ------------------------------------------------------------------------------
+
+
+def piped(board: Board, given: bytes, *words: object, model: Path | None = None) -> Outcome:
+    source = model or MODELS / "mlp-float32.tflite"
+    argv = board.argv("infer", "--model", source, "--input", "-", "--output", "-", *words)
+    return board.transport.run(argv, stdin=given, timeout_s=120)
+
+
+def said(outcome: Outcome, status: str) -> str:
+    """The one line of a failure."""
+    assert outcome.exit_code == abi.constant(status), outcome.error_text
+    assert outcome.stdout == b""
+    lines = outcome.error_text.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("edge-run: ")
+    return lines[0]
+
+
+def npz(**arrays: npt.NDArray[Any]) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("engine", ["python", "native"])
+def test_arrays_come_and_go_by_pipe(here: Board, engine: str) -> None:
+    model = MODELS / "mlp-float32.tflite"
+    pixels = np.random.default_rng(3).random((5, 64), np.float32)
+    expected = here.infer(model, "--each", pixels=pixels)
+    outcome = piped(here, npz(pixels=pixels), "--each", "--engine", engine)
+    assert (outcome.exit_code, outcome.stderr) == (0, b"")
+    line, _, archive = outcome.stdout.partition(b"\n")
+    assert json.loads(line)["runs"] == 5
+    assert list(runner._arrays(archive, "here")) == list(expected)
+    for name, array in runner._arrays(archive, "here").items():
+        np.testing.assert_array_equal(array, expected[name])
+
+
+def test_what_a_library_prints_disturbs_nothing(libedge: Path, tmp_path: Path) -> None:
+    noisy = tmp_path / "noisy.py"
+    noisy.write_text(
+        "import ctypes, os\n"
+        "from tflite_runtime import interpreter\n"
+        "os.write(1, b'one thought')\n"
+        "print('another')\n"
+        "ctypes.CDLL(None).puts(b'a third')  # which C keeps to the end\n"
+        "globals().update(vars(interpreter))\n"
+    )
+    folder = tmp_path / "release"
+    folder.mkdir()
+    env = {"PYTHONPATH": str(tmp_path)}
+    board = Board(LocalTransport("here", env), TFLITE, sys.executable, libedge, folder)
+    pixels = np.zeros((1, 64), np.float32)
+    outcome = piped(board, npz(pixels=pixels), "--module", "noisy")
+    assert outcome.exit_code == 0, outcome.error_text
+    line, _, archive = outcome.stdout.partition(b"\n")
+    assert "one thought" in "".join(json.loads(line)["runtime_log"])
+    assert list(runner._arrays(archive, "here")) == ["scores"]
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "text"),
+    [
+        (b"", "EDGE_BAD_FILE", "standard input is empty"),
+        (b"garbage of any length", "EDGE_BAD_FILE", "brings neither an .npy nor an .npz"),
+        (b"PK", "EDGE_BAD_FILE", "standard input"),
+        (npz(pixels=np.zeros((1, 64), np.float32))[:-1], "EDGE_BAD_FILE", "standard input"),
+        (npz(pixels=np.zeros((1, 9), np.float32)), "EDGE_BAD_INPUT", "got float32 [1, 9]"),
+    ],
+)
+def test_wrong_input_by_pipe_is_one_line(here: Board, given: bytes, status: str, text: str) -> None:
+    assert text in said(piped(here, given), status)
+
+
+def test_a_reader_that_is_gone_is_said(here: Board) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    argv = here.argv("infer", "--model", MODELS / "mlp-float32.tflite", "--output", "-")
+    result = subprocess.run(
+        argv, stdout=write, stderr=subprocess.PIPE, text=True, check=False, timeout=120
+    )
+    os.close(write)
+    assert result.stderr == "edge-run: nobody reads standard output any more\n"
+    assert result.returncode == abi.constant("EDGE_INTERRUPTED")
+
+
+def test_a_model_that_needs_more_memory_fails_by_itself(either: Board, tmp_path: Path) -> None:
+    model = tmp_path / "large.tflite"
+    model.write_bytes(tiny.greedy(3 << 30))
+    given = npz(x=np.ones(1, np.float32))
+    outcome = piped(either, given, "--memory", 2_000_000_000, model=model)
+    assert outcome.exit_code == abi.constant("EDGE_NO_MEMORY"), outcome.error_text
+    last = outcome.error_text.splitlines()[-1]
+    assert last.startswith("edge-run: the model needs more than the 2000 MB of memory that are")
+    model.write_bytes(tiny.greedy(1 << 20))
+    outcome = piped(either, given, "--memory", 2_000_000_000, model=model)
+    assert outcome.exit_code == 0, outcome.error_text
 
 
 # --- bench and split ------------------------------------------------------------------------------
