@@ -95,6 +95,8 @@ def flags() -> Iterator[bytes]:
         "bench --engine litert --signature serving_default --batch 8 --warmup 0 --warmup-ms 0",
         "inspect --shape x=1x224x224x3 --shape dense/b:0=1 --shape a=b=2x-1 --dequantize",
         "infer --delegate external:/usr/lib/lib%20x.so?cache=a%26b&device=0 --threads 1025",
+        "infer --input - --output - --each --memory 250000000",
+        "infer --input x=- --memory 0 --memory 9223372036854775808",
         "infer --help",
         "infer --threads= --threads -1 --threads 99999999999999999999",
     )
