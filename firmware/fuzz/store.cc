@@ -4,6 +4,8 @@
 #define store_main fuzzed_store_main
 #include "../src/store.cc"
 
+#include <signal.h>
+
 #include "fuzz.h"
 
 namespace {
@@ -13,8 +15,8 @@ struct Home {
     char name[] = "/dev/shm/edge-fuzz-XXXXXX";
     REQUIRE(mkdtemp(name) != nullptr);
     path = name;
-    // The store's signals would be libFuzzer's own; of set_up_signals() it needs the pipe.
-    REQUIRE(pipe2(g_signal_pipe, O_CLOEXEC | O_NONBLOCK) == 0);
+    // The store's signals would be libFuzzer's own, but for the pipe that it waits for.
+    REQUIRE(open_signal_pipe());
     signal(SIGPIPE, SIG_IGN);
     REQUIRE(dup2(input.fd(), STDIN_FILENO) == STDIN_FILENO);
     REQUIRE(dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), STDOUT_FILENO) == STDOUT_FILENO);

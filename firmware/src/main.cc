@@ -39,6 +39,11 @@ describes; people call `invoke deploy`.
   --owner TEXT         who is told to others while this client holds the lock, percent-encoded
   --idle-timeout S     let go of the lock after S seconds of silence (30)
   --install-self HASH  first make this very program durable in the store, if it has that sha256
+
+Two questions, answered in one line without taking the lock and without changing anything:
+
+  --settled ID         is this release live, unchanged since it was verified, and its hook run?
+  --list               which releases are there?
 )";
 
 struct Verb {

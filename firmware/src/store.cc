@@ -1,10 +1,7 @@
 #include "store.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,293 +19,44 @@
 
 #include "edge.h"
 #include "file.h"
+#include "lz4.h"
 #include "sha256.h"
+#include "store/channel.h"
+#include "store/files.h"
+#include "store/listing.h"
+#include "store/result.h"
+#include "store/settled.h"
+#include "store/signals.h"
+#include "store/sums.h"
+#include "store/users.h"
+#include "store/words.h"
 
 namespace {
 
+using namespace edge::store;
 using edge::Descriptor;
 using edge::Sha256;
 
 // Bounds on what a client may ask, so that no request makes the store grow without end.
-constexpr size_t kMaxLine = 4096;
 constexpr uint64_t kMaxHave = 1024;
-constexpr uint64_t kMaxLinks = 4096;
 constexpr uint64_t kMaxManifest = 1 << 20;
 constexpr uint64_t kMaxLog = 1 << 16;
 constexpr uint64_t kMaxSize = uint64_t{1} << 50;
-constexpr size_t kMaxPath = 1024;
-constexpr uint64_t kMaxSums = (kMaxLinks + 1) * (kMaxPath + 67);
-constexpr size_t kMaxName = 255;
-constexpr int kMaxDepth = 32;
+constexpr uint64_t kMaxPackedBlock = 1 << 18;
+constexpr size_t kMaxListed = 512;
 constexpr size_t kMaxOwner = 200;
-constexpr size_t kMaxMessage = 1000;
-constexpr size_t kChunk = 1 << 16;
+// Files that arrived and wait, open, for their names.
+constexpr size_t kMaxArrived = 256;
+// From so many files on, one sync of the whole file system is quicker than one of each.
+constexpr size_t kFewFiles = 8;
 // A first upload that nobody finished; younger ones may be another host's, under way.
 constexpr time_t kForgottenUpload_s = 24 * 3600;
 
-constexpr char kManifest[] = "manifest.json";
-constexpr char kSums[] = "SHA256SUMS";
 constexpr char kCurrent[] = "current";
 constexpr char kCurrentPart[] = ".current.part";
+constexpr char kPins[] = "pins";
 constexpr char kLog[] = "deployments.log";
 constexpr char kLock[] = "lock";
-
-// What became of a request. `lost`: the two sides no longer agree where the next request begins, or
-// there will be none, so that the connection has to end.
-struct [[nodiscard]] Result {
-  int32_t status = EDGE_OK;
-  std::string message;
-  bool lost = false;
-  bool ok() const { return status == EDGE_OK; }
-};
-
-Result fail(edge_status status, std::string message) {
-  return {status, std::move(message), false};
-}
-
-Result lose(edge_status status, std::string message) {
-  return {status, std::move(message), true};
-}
-
-#define STORE_TRY(expression)                                         \
-  do {                                                                \
-    if (Result result_ = (expression); !result_.ok()) return result_; \
-  } while (false)
-
-std::string number(uint64_t value) {
-  return std::to_string(value);
-}
-
-bool no_space(int error) {
-  return error == ENOSPC || error == EDQUOT || error == EFBIG;
-}
-
-Result fail_errno(const std::string &doing, int error) {
-  if (no_space(error))
-    return fail(EDGE_NO_SPACE, doing + ": no space left: free some on the board");
-  if (error == ENOMEM) return fail(EDGE_NO_MEMORY, doing + ": out of memory");
-  if (error == ELOOP) return fail(EDGE_IO, doing + ": a symbolic link stands there: remove it");
-  return fail(error == ENOENT ? EDGE_NO_FILE : EDGE_IO, doing + ": " + strerror(error));
-}
-
-// ---- signals -----------------------------------------------------------------------------------
-
-// The handler's end of a pipe, and ours: poll() then sees a signal however it is timed.
-int g_signal_pipe[2] = {-1, -1};
-volatile sig_atomic_t g_signalled = 0;
-
-void on_signal(int) {
-  const int saved = errno;
-  g_signalled = 1;
-  // If the pipe is full, it has already woken poll().
-  if (write(g_signal_pipe[1], "", 1) < 0) errno = saved;
-  errno = saved;
-}
-
-Result interrupted() {
-  return lose(EDGE_INTERRUPTED, "stopped by a signal: connect again to go on");
-}
-
-bool set_up_signals() {
-  if (pipe2(g_signal_pipe, O_CLOEXEC | O_NONBLOCK) != 0) return false;
-  struct sigaction action = {};
-  action.sa_handler = on_signal;
-  for (int which : {SIGTERM, SIGHUP, SIGINT}) {
-    if (sigaction(which, &action, nullptr) != 0) return false;
-  }
-  action.sa_handler = SIG_IGN;
-  // A lost reader or a file-size limit is an error code here, not a death.
-  return sigaction(SIGPIPE, &action, nullptr) == 0 && sigaction(SIGXFSZ, &action, nullptr) == 0;
-}
-
-// ---- the channel -------------------------------------------------------------------------------
-
-int64_t now_ms() {
-  timespec now = {};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1000000;
-}
-
-// True when `fd` is ready for `events`; false after `timeout_ms` or at a signal. A signal comes
-// before input, or a busy client would outrun it, but after output: what was done is reported.
-bool wait_for(int fd, short events, int64_t timeout_ms) {
-  const int64_t deadline = now_ms() + timeout_ms;
-  for (;;) {
-    pollfd fds[2] = {{fd, events, 0}, {g_signal_pipe[0], POLLIN, 0}};
-    const int64_t left = deadline - now_ms();
-    const int ready = poll(fds, 2, static_cast<int>(std::clamp<int64_t>(left, 0, 1 << 30)));
-    if (ready > 0 && fds[0].revents != 0 && (events == POLLOUT || !g_signalled)) return true;
-    if (g_signalled) return false;
-    if (ready == 0 && left <= 0) return false;
-    if (ready < 0 && errno != EINTR) return false;
-  }
-}
-
-class Channel {
- public:
-  explicit Channel(int64_t idle_ms) : idle_ms_(idle_ms), buffer_(kChunk) {}
-
-  // The next line, without its newline.
-  Result line(std::string *text) {
-    text->clear();
-    for (;;) {
-      const uint8_t *from = buffer_.data() + begin_;
-      const size_t there = end_ - begin_;
-      const void *newline = memchr(from, '\n', there);
-      const size_t size = newline == nullptr
-                              ? there
-                              : static_cast<size_t>(static_cast<const uint8_t *>(newline) - from);
-      if (text->size() + size >= kMaxLine) {
-        return lose(EDGE_USAGE, "a line is longer than " + number(kMaxLine) + " bytes");
-      }
-      text->append(reinterpret_cast<const char *>(from), size);
-      begin_ += size;
-      if (newline != nullptr) {
-        ++begin_;
-        return {};
-      }
-      STORE_TRY(fill());
-    }
-  }
-
-  // Hands the next `count` bytes to `take(data, size)`, piece by piece.
-  template <typename Take>
-  Result bytes(uint64_t count, Take take) {
-    while (count != 0) {
-      if (begin_ == end_) STORE_TRY(fill());
-      const size_t size = static_cast<size_t>(std::min<uint64_t>(end_ - begin_, count));
-      take(buffer_.data() + begin_, size);
-      begin_ += size;
-      count -= size;
-    }
-    return {};
-  }
-
-  Result reply(const std::string &text) { return send(text + "\n", idle_ms_); }
-
-  // The last line of a connection that ends early: sent if it goes at once, for nobody may listen.
-  void last_words(const Result &result) { (void)send(error_line(result) + "\n", 200); }
-
-  static std::string error_line(const Result &result) {
-    std::string text = "err " + std::to_string(result.status) + " ";
-    for (char c : result.message.substr(0, kMaxMessage)) text += c >= ' ' && c <= '~' ? c : '?';
-    return text;
-  }
-
-  bool ended() const { return ended_; }
-
- private:
-  Result fill() {
-    for (;;) {
-      if (g_signalled) return interrupted();
-      if (!wait_for(STDIN_FILENO, POLLIN, idle_ms_)) {
-        if (g_signalled) return interrupted();
-        return lose(EDGE_INTERRUPTED, "no byte for " +
-                                          number(static_cast<uint64_t>(idle_ms_) / 1000) +
-                                          " s: let go of the lock; connect again to go on");
-      }
-      const ssize_t got = read(STDIN_FILENO, buffer_.data(), buffer_.size());
-      if (got > 0) {
-        begin_ = 0;
-        end_ = static_cast<size_t>(got);
-        return {};
-      }
-      if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-      ended_ = got == 0;
-      return lose(EDGE_INTERRUPTED, "the connection ended: connect again to go on");
-    }
-  }
-
-  Result send(const std::string &text, int64_t timeout_ms) {
-    size_t sent = 0;
-    while (sent < text.size()) {
-      if (!wait_for(STDOUT_FILENO, POLLOUT, timeout_ms)) {
-        return g_signalled ? interrupted() : lose(EDGE_INTERRUPTED, "nobody reads the replies");
-      }
-      // No more than a pipe that is ready surely takes: write() must not block.
-      const size_t size = std::min<size_t>(text.size() - sent, 4096);
-      const ssize_t wrote = write(STDOUT_FILENO, text.data() + sent, size);
-      if (wrote < 0 && errno != EINTR && errno != EAGAIN) {
-        return lose(EDGE_INTERRUPTED, "the connection ended: connect again to go on");
-      }
-      if (wrote > 0) sent += static_cast<size_t>(wrote);
-    }
-    return {};
-  }
-
-  const int64_t idle_ms_;
-  std::vector<uint8_t> buffer_;
-  size_t begin_ = 0;
-  size_t end_ = 0;
-  bool ended_ = false;
-};
-
-// ---- words -------------------------------------------------------------------------------------
-
-using Words = std::vector<std::string>;
-
-// False unless `line` is printable ASCII words between single spaces.
-bool split(const std::string &line, Words *words) {
-  words->assign(1, "");
-  for (char c : line) {
-    if (c == ' ') {
-      words->emplace_back();
-    } else if (c > ' ' && c <= '~') {
-      words->back() += c;
-    } else {
-      return false;
-    }
-  }
-  return std::none_of(words->begin(), words->end(), [](const auto &w) { return w.empty(); });
-}
-
-bool parse_number(const std::string &text, uint64_t limit, uint64_t *value) {
-  if (text.empty() || text.size() > 18 || (text.size() > 1 && text[0] == '0')) return false;
-  *value = 0;
-  for (char c : text) {
-    if (c < '0' || c > '9') return false;
-    *value = *value * 10 + static_cast<uint64_t>(c - '0');
-  }
-  return *value <= limit;
-}
-
-bool is_hex(const std::string &text, size_t least, size_t most) {
-  return text.size() >= least && text.size() <= most &&
-         text.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
-
-bool is_sha(const std::string &text) {
-  return is_hex(text, 64, 64);
-}
-
-bool is_id(const std::string &text) {
-  return is_hex(text, 16, 64);
-}
-
-std::vector<std::string> components(const std::string &path) {
-  std::vector<std::string> parts(1);
-  for (char c : path) {
-    if (c == '/') {
-      parts.emplace_back();
-    } else {
-      parts.back() += c;
-    }
-  }
-  return parts;
-}
-
-bool is_release_path(const std::string &path) {
-  static constexpr char kAllowed[] =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._+-/";
-  if (path.size() > kMaxPath || path.find_first_not_of(kAllowed) != std::string::npos) return false;
-  const auto parts = components(path);
-  return parts.size() < kMaxDepth && parts[0] != kManifest && parts[0] != kSums &&
-         std::none_of(
-             parts.begin(), parts.end(),
-             [](const std::string &part) {
-               return part.empty() || part == "." || part == ".." || part.size() > kMaxName;
-             });
-}
 
 std::string utc_now() {
   const time_t now = time(nullptr);
@@ -318,146 +66,20 @@ std::string utc_now() {
   return std::string(text, strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts));
 }
 
-// ---- files -------------------------------------------------------------------------------------
-
-constexpr int kReadFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-constexpr int kDirFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-
-bool write_all(int fd, const void *data, size_t size) {
-  const char *at = static_cast<const char *>(data);
-  while (size != 0) {
-    const ssize_t wrote = write(fd, at, size);
-    if (wrote < 0 && errno == EINTR) continue;
-    if (wrote < 0) return false;
-    at += wrote;
-    size -= static_cast<size_t>(wrote);
-  }
-  return true;
-}
-
-// Durable names: a rename or link survives a power cut only once its directory was synced.
-bool sync_dir(int fd) {
-  return fsync(fd) == 0 || errno == EINVAL;
-}
-
-Result read_text(int dir, const char *name, size_t limit, std::string *text) {
-  Descriptor file(openat(dir, name, kReadFlags));
-  struct stat info;
-  if (!file.valid() || fstat(file.get(), &info) != 0) {
-    return fail_errno(std::string("can't read ") + name, errno);
-  }
-  if (!S_ISREG(info.st_mode) || static_cast<uint64_t>(info.st_size) > limit) {
-    return fail(EDGE_CORRUPT, std::string(name) + " is not a file of ours");
-  }
-  text->resize(static_cast<size_t>(info.st_size));
-  size_t at = 0;
-  while (at < text->size()) {
-    const ssize_t got = read(file.get(), text->data() + at, text->size() - at);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail_errno(std::string("can't read ") + name, errno);
-    if (got == 0) break;
-    at += static_cast<size_t>(got);
-  }
-  text->resize(at);
-  return {};
-}
-
-// Hashes the first `size` bytes; a signal stops it.
-Result hash_prefix(int fd, uint64_t size, Sha256 *hash) {
-  std::vector<uint8_t> buffer(kChunk * 4);
-  uint64_t at = 0;
-  while (at < size) {
-    if (g_signalled) return interrupted();
-    const size_t wanted = static_cast<size_t>(std::min<uint64_t>(buffer.size(), size - at));
-    const ssize_t got = pread(fd, buffer.data(), wanted, static_cast<off_t>(at));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail_errno("can't read a file back", errno);
-    if (got == 0) return fail(EDGE_CORRUPT, "a file became shorter while it was read");
-    hash->update(buffer.data(), static_cast<size_t>(got));
-    at += static_cast<uint64_t>(got);
-  }
-  return {};
-}
-
-// Opens `path` below `dir`, following no link in any component.
-Descriptor open_beneath(int dir, const std::string &path, int flags) {
-  const auto parts = components(path);
-  Descriptor at;
-  for (size_t i = 0; i + 1 < parts.size(); ++i) {
-    at = Descriptor(openat(i == 0 ? dir : at.get(), parts[i].c_str(), kDirFlags));
-    if (!at.valid()) return at;
-  }
-  return Descriptor(openat(at.valid() ? at.get() : dir, parts.back().c_str(), flags));
-}
-
-// The program that runs. Opened, not stat()ed: QEMU's user mode knows this file by open() alone,
-// and would describe itself.
-Descriptor open_self(struct stat *info) {
-  Descriptor self(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
-  if (self.valid() && fstat(self.get(), info) != 0) return Descriptor();
-  return self;
-}
-
-// The names in a directory. `dir` stays open.
-std::vector<std::string> names_in(int dir) {
-  std::vector<std::string> names;
-  Descriptor copy(openat(dir, ".", kDirFlags));
-  DIR *stream = copy.valid() ? fdopendir(copy.get()) : nullptr;
-  if (stream == nullptr) return names;
-  copy.release();
-  while (const dirent *entry = readdir(stream)) {
-    const std::string name = entry->d_name;
-    if (name != "." && name != "..") names.push_back(name);
-  }
-  closedir(stream);
-  return names;
-}
-
-// Removes what is called `name`, all of it, without following links.
-bool remove_tree(int dir, const std::string &name, int depth = 0) {
-  if (unlinkat(dir, name.c_str(), 0) == 0 || errno == ENOENT) return true;
-  if ((errno != EISDIR && errno != EPERM) || depth > kMaxDepth) return false;
-  Descriptor inner(openat(dir, name.c_str(), kDirFlags));
-  if (!inner.valid()) return false;
-  for (const std::string &below : names_in(inner.get())) {
-    if (!remove_tree(inner.get(), below, depth + 1)) return false;
-  }
-  return unlinkat(dir, name.c_str(), AT_REMOVEDIR) == 0;
-}
-
-bool ends_with(const std::string &text, const std::string &end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
-// `mkdir -p`, each new name durable.
-Result make_dirs(const std::string &path) {
-  for (size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
-    const std::string part = path.substr(0, end);
-    if (mkdir(part.c_str(), 0755) == 0) {
-      const size_t slash = part.find_last_of('/');
-      const std::string parent = slash == std::string::npos ? "."
-                                 : slash == 0               ? "/"
-                                                            : part.substr(0, slash);
-      Descriptor dir(open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-      // A parent that may be passed through but not read can't be synced; what holds is then less.
-      if (dir.valid() && !sync_dir(dir.get())) return fail_errno("can't sync " + parent, errno);
-    } else if (errno != EEXIST) {
-      struct stat info;
-      const int error = errno;
-      // A read-only file system says EROFS even for a directory that is there.
-      if (stat(part.c_str(), &info) != 0) return fail_errno("can't create " + part, error);
-    }
-    if (end == std::string::npos) return {};
-  }
-}
-
-// ---- the store ---------------------------------------------------------------------------------
-
 struct Flags {
   std::string root;
   std::string owner = "unknown";
   std::string install_self;
+  std::string settled;
+  bool list = false;
   uint64_t idle_s = 30;
+};
+
+// A part file that is complete and has the right content; it gets its name with the next release.
+struct Arrival {
+  Descriptor file;
+  Stamp stamp;
+  bool executable = false;
 };
 
 class Store {
@@ -468,7 +90,11 @@ class Store {
   int run();
 
  private:
-  Result open_root();
+  // Each answers one of the questions that need no lock and change nothing.
+  int tell_settled();
+  int tell_list();
+
+  Result open_root(bool make);
   Result install_self();
   Result lock();
   void clean_up();
@@ -480,17 +106,33 @@ class Store {
   Result release(const Words &words, std::string *answer);
   Result switch_to(const Words &words, std::string *answer);
   Result log(const Words &words);
+  Result settle(const Words &words);
+  Result pin(const Words &words);
+  Result unpin(const Words &words);
   Result drop(const Words &words);
+  Result clear(const Words &words);
   Result sweep(const std::string &doing);
+  std::string list();
 
+  template <typename Take>
+  Result blocks(uint64_t left, Result *result, Take take);
   Result open_part(const std::string &name, uint64_t offset, Descriptor *file, Sha256 *hash);
-  Result finish_part(const std::string &sha, const std::string &mode, int file);
-  Result build(const std::string &id, const std::map<std::string, std::string> &links,
-               const std::string &manifest, const std::string &sums);
-  Result read_sums(const std::string &id, std::string *sums);
+  Result name_arrived();
+  Result with_space(Result result, uint64_t needed);
+  Result build(const std::string &id, const Links &links, const std::string &manifest,
+               const std::string &sums);
+  Result replace(const std::string &id, const std::string &part);
   Result whole(const std::string &id, const std::string &sums, bool contents);
+  Result append_log(const std::string &text);
+  Result unlink_durably(const char *name);
+  Result refuse_if_used(const std::string &id);
+  Result remove_release(const std::string &id);
+  bool settled(const std::string &id);
+  void settle_again(const std::string &id);
+  bool released(const std::string &id);
+  bool pinned(const std::string &id);
   std::string current();
-  bool stored(const std::string &sha, struct stat *info);
+  bool stored(const std::string &name, struct stat *info);
   uint64_t free_bytes();
 
   const Flags flags_;
@@ -499,6 +141,13 @@ class Store {
   Descriptor store_;
   Descriptor releases_;
   Descriptor lock_;
+  // By sha256: what this connection received.
+  std::map<std::string, Arrival> arrived_;
+  std::map<std::string, Stamp> verified_;
+  // The state of the release that this connection's last `switch` verified.
+  std::string verified_state_;
+  std::vector<uint8_t> packed_;
+  std::vector<uint8_t> raw_;
 };
 
 uint64_t Store::free_bytes() {
@@ -507,30 +156,12 @@ uint64_t Store::free_bytes() {
   return uint64_t{info.f_bavail} * info.f_frsize;
 }
 
-Result Store::open_root() {
-  STORE_TRY(make_dirs(flags_.root));
+Result Store::open_root(bool make) {
+  if (make) STORE_TRY(make_dirs(flags_.root));
   root_ = Descriptor(open(flags_.root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!root_.valid()) return fail_errno("can't open " + flags_.root, errno);
-  const std::pair<const char *, Descriptor *> below[] = {{"store", &store_},
-                                                         {"releases", &releases_}};
-  for (const auto &[name, fd] : below) {
-    const std::string path = flags_.root + "/" + name;
-    if (mkdirat(root_.get(), name, 0755) == 0) {
-      if (!sync_dir(root_.get())) return fail_errno("can't sync " + flags_.root, errno);
-    } else if (errno != EEXIST) {
-      return fail_errno("can't create " + path, errno);
-    }
-    *fd = Descriptor(openat(root_.get(), name, kDirFlags));
-    struct stat info;
-    if (!fd->valid() || fstat(fd->get(), &info) != 0) {
-      return fail(EDGE_IO, path + " is not a directory: remove it, or name another root");
-    }
-    // Whoever may write there could put other content in place of what was verified.
-    if (info.st_uid != geteuid() || (info.st_mode & S_IWOTH) != 0) {
-      return fail(EDGE_IO, path + " can be changed by other users: name another root");
-    }
-  }
-  return {};
+  STORE_TRY(open_dir(root_.get(), "store", flags_.root + "/store", make, &store_));
+  return open_dir(root_.get(), "releases", flags_.root + "/releases", make, &releases_);
 }
 
 // The program that runs is a file in store/, uploaded without the store's help: see that it is what
@@ -608,6 +239,7 @@ Result Store::lock() {
 // made anew where they are needed.
 void Store::clean_up() {
   unlinkat(root_.get(), kCurrentPart, 0);
+  unlinkat(root_.get(), kSettledPart, 0);
   for (const std::string &name : names_in(releases_.get())) {
     if (name[0] == '.' && ends_with(name, ".part")) remove_tree(releases_.get(), name);
   }
@@ -623,7 +255,7 @@ void Store::clean_up() {
 }
 
 std::string Store::current() {
-  char target[kMaxName];
+  char target[256];
   const ssize_t size = readlinkat(root_.get(), kCurrent, target, sizeof target);
   static const std::string kPrefix = "releases/";
   const std::string text(target, static_cast<size_t>(std::max<ssize_t>(size, 0)));
@@ -633,13 +265,17 @@ std::string Store::current() {
 }
 
 std::string Store::greeting() {
-  return "ok edge-store 1 " + number(EDGE_ABI_VERSION) + " " + number(free_bytes()) + " " +
+  return "ok edge-store 2 " + number(EDGE_ABI_VERSION) + " " + number(free_bytes()) + " " +
          current();
 }
 
-bool Store::stored(const std::string &sha, struct stat *info) {
-  return fstatat(store_.get(), sha.c_str(), info, AT_SYMLINK_NOFOLLOW) == 0 &&
-         S_ISREG(info->st_mode);
+bool Store::stored(const std::string &name, struct stat *info) {
+  return file_at(store_.get(), name, info);
+}
+
+bool Store::released(const std::string &id) {
+  struct stat info;
+  return fstatat(releases_.get(), id.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 Result Store::have(const Words &words, std::string *answer) {
@@ -659,7 +295,9 @@ Result Store::have(const Words &words, std::string *answer) {
       continue;
     }
     struct stat info;
-    if (stored(item[0], &info) && static_cast<uint64_t>(info.st_size) == size) {
+    const auto arrived = arrived_.find(item[0]);
+    if ((arrived != arrived_.end() && arrived->second.stamp.size == size) ||
+        (stored(item[0], &info) && static_cast<uint64_t>(info.st_size) == size)) {
       *answer += " have";
     } else if (stored("." + item[0] + ".part", &info) && info.st_nlink == 1 && info.st_size > 0 &&
                static_cast<uint64_t>(info.st_size) <= size) {
@@ -708,13 +346,50 @@ Result Store::open_part(const std::string &name, uint64_t offset, Descriptor *fi
   return hash_prefix(file->get(), offset, hash);
 }
 
-// The content is verified: make it durable, then give it its name, then make the name durable.
-Result Store::finish_part(const std::string &sha, const std::string &mode, int file) {
-  const std::string part = "." + sha + ".part";
-  if (fchmod(file, mode == "555" ? 0555 : 0444) != 0 || fsync(file) != 0 ||
-      renameat(store_.get(), part.c_str(), store_.get(), sha.c_str()) != 0 ||
-      !sync_dir(store_.get())) {
-    return fail_errno("can't store " + sha, errno);
+// Says of a full disk how many bytes were needed, and how many are free now that they are gone.
+Result Store::with_space(Result result, uint64_t needed) {
+  if (result.status == EDGE_NO_SPACE) {
+    result.message = "no space for " + number(needed) + " bytes in " + flags_.root + ": " +
+                     number(free_bytes()) + " are free; drop old releases or free some space";
+  }
+  return result;
+}
+
+// Hands what the blocks of `left` bytes unpack to to `take(data, size)`, while `result` is ok. All
+// of them are read, so that the next request is where it should be.
+template <typename Take>
+Result Store::blocks(uint64_t left, Result *result, Take take) {
+  const auto checked = [&](const uint8_t *data, size_t size) {
+    if (result->ok()) take(data, size);
+  };
+  while (left != 0) {
+    std::string line;
+    STORE_TRY(channel_.line(&line));
+    Words words;
+    uint64_t packed = 0;
+    uint64_t raw = 0;
+    if (!split(line, &words) || words.size() != 2 || !parse_number(words[1], left, &raw) ||
+        raw == 0 || !parse_number(words[0], raw, &packed) ||
+        (packed < raw && raw > kMaxPackedBlock)) {
+      return lose(EDGE_USAGE, "malformed block: <packed> <raw>, raw at most what is left, and " +
+                                  number(kMaxPackedBlock) + " if it is packed");
+    }
+    left -= raw;
+    if (packed == raw) {
+      STORE_TRY(channel_.bytes(raw, checked));
+      continue;
+    }
+    packed_.clear();
+    STORE_TRY(channel_.bytes(packed, [&](const uint8_t *data, size_t size) {
+      packed_.insert(packed_.end(), data, data + size);
+    }));
+    raw_.resize(static_cast<size_t>(raw));
+    if (edge::unpack_lz4(packed_.data(), packed_.size(), raw_.data(), raw_.size())) {
+      checked(raw_.data(), raw_.size());
+    } else if (result->ok()) {
+      *result =
+          fail(EDGE_CORRUPT, "a block does not unpack to " + number(raw) + " bytes: send it again");
+    }
   }
   return {};
 }
@@ -727,96 +402,104 @@ Result Store::put(const Words &words, std::string *answer) {
     return lose(EDGE_USAGE, "malformed: put <sha256> <size> <offset> <444 or 555>");
   }
   const std::string &sha = words[1];
+  const bool executable = words[4] == "555";
   const std::string part = "." + sha + ".part";
+  const std::string wrong = "what arrived does not have sha256 " + sha + ": send it again";
+  Result result;
   struct stat info;
+  const auto arrived = arrived_.find(sha);
+  if (arrived != arrived_.end()) {
+    STORE_TRY(blocks(size - offset, &result, [](const uint8_t *, size_t) {}));
+    if (size != arrived->second.stamp.size) return fail(EDGE_CORRUPT, wrong);
+    arrived->second.executable |= executable;
+    *answer = " have";
+    return {};
+  }
   if (stored(sha, &info) && static_cast<uint64_t>(info.st_size) == size) {
-    STORE_TRY(channel_.bytes(size - offset, [](const uint8_t *, size_t) {}));
+    STORE_TRY(blocks(size - offset, &result, [](const uint8_t *, size_t) {}));
     // The same content may be wanted as a program, too.
-    if (words[4] == "555" && (info.st_mode & 0111) == 0 &&
-        fchmodat(store_.get(), sha.c_str(), 0555, 0) != 0) {
-      return fail_errno("can't make " + sha + " executable", errno);
+    if (executable && (info.st_mode & 0111) == 0) {
+      Descriptor file(openat(store_.get(), sha.c_str(), kReadFlags));
+      if (!file.valid() || fchmod(file.get(), 0555) != 0 || fsync(file.get()) != 0) {
+        return fail_errno("can't make " + sha + " executable", errno);
+      }
     }
     *answer = " have";
     return {};
   }
-  Descriptor file;
+  Arrival arrival;
+  arrival.executable = executable;
   Sha256 hash;
-  Result result = open_part(part, offset, &file, &hash);
+  result = open_part(part, offset, &arrival.file, &hash);
   if (result.lost) return result;
   // A part that could not be opened is not ours to remove.
   const bool opened = result.ok();
-  STORE_TRY(channel_.bytes(size - offset, [&](const uint8_t *data, size_t count) {
-    if (!result.ok()) return;
-    if (write_all(file.get(), data, count)) {
+  STORE_TRY(blocks(size - offset, &result, [&](const uint8_t *data, size_t count) {
+    if (write_all(arrival.file.get(), data, count)) {
       hash.update(data, count);
     } else {
       result = fail_errno("can't write store/" + part, errno);
     }
   }));
-  if (result.ok() && hash.hex() != sha) {
-    result = fail(EDGE_CORRUPT, "what arrived does not have sha256 " + sha + ": send it again");
+  if (result.ok() && hash.hex() != sha) result = fail(EDGE_CORRUPT, wrong);
+  if (result.ok() && fstat(arrival.file.get(), &info) != 0) {
+    result = fail_errno("can't examine store/" + part, errno);
   }
-  if (result.ok()) result = finish_part(sha, words[4], file.get());
   if (result.ok()) {
+    arrival.stamp = Stamp(info);
+    arrived_.emplace(sha, std::move(arrival));
+    // As many as this are named without waiting for a release.
+    if (arrived_.size() >= kMaxArrived) STORE_TRY(name_arrived());
     *answer = " stored";
     return {};
   }
   if (opened) unlinkat(store_.get(), part.c_str(), 0);
-  if (result.status == EDGE_NO_SPACE) {
-    file = Descriptor();
-    result.message = "no space for " + number(size) + " bytes in " + flags_.root + ": " +
-                     number(free_bytes()) + " are free; drop old releases or free some space";
-  }
-  return result;
+  arrival.file = Descriptor();
+  return with_space(std::move(result), size);
 }
 
-// What a release consists of, in the form that `sha256sum -c` reads.
-std::string sums_of(const std::map<std::string, std::string> &links, const std::string &manifest) {
-  Sha256 hash;
-  hash.update(manifest.data(), manifest.size());
-  std::string text = hash.hex() + "  " + kManifest + "\n";
-  for (const auto &[path, sha] : links) text += sha + "  " + path + "\n";
-  return text;
-}
-
-// False unless `text` is what sums_of() writes; the manifest's hash stands under its name.
-bool parse_sums(const std::string &text, std::map<std::string, std::string> *links) {
-  size_t at = 0;
-  while (at < text.size()) {
-    const size_t end = text.find('\n', at);
-    if (end == std::string::npos || end - at < 64 + 3 || text.compare(at + 64, 2, "  ") != 0) {
-      return false;
+// What arrived is verified: make it durable, then give it its name, then make the names durable.
+// Every step is taken for all files before the next: a disk writes many at once faster.
+Result Store::name_arrived() {
+  Result result;
+  const auto each = [&](auto step) {
+    for (auto &[sha, arrival] : arrived_) {
+      if (result.ok() && !step(sha, arrival)) result = fail_errno("can't store " + sha, errno);
     }
-    const std::string sha = text.substr(at, 64);
-    const std::string path = text.substr(at + 66, end - at - 66);
-    if (!is_sha(sha) || (path != kManifest && !is_release_path(path))) return false;
-    if (!links->emplace(path, sha).second) return false;
-    at = end + 1;
+  };
+  each([](const std::string &, const Arrival &arrival) {
+    return fchmod(arrival.file.get(), arrival.executable ? 0555 : 0444) == 0;
+  });
+  if (result.ok() && arrived_.size() > kFewFiles && syncfs(store_.get()) != 0) {
+    result = fail_errno("can't store what arrived", errno);
   }
-  return links->count(kManifest) == 1;
-}
-
-Result Store::read_sums(const std::string &id, std::string *sums) {
-  const std::string name = "releases/" + id;
-  Descriptor dir(openat(releases_.get(), id.c_str(), kDirFlags));
-  if (!dir.valid() && errno == ENOENT) {
-    return fail(EDGE_NO_FILE, "there is no release " + id + " on the board");
+  each([](const std::string &, const Arrival &arrival) { return fsync(arrival.file.get()) == 0; });
+  each([&](const std::string &sha, const Arrival &arrival) {
+    const std::string part = "." + sha + ".part";
+    if (renameat(store_.get(), part.c_str(), store_.get(), sha.c_str()) != 0) return false;
+    if (verified_.size() < kMaxLinks) verified_[sha] = arrival.stamp;
+    return true;
+  });
+  uint64_t bytes = 0;
+  for (const auto &[sha, arrival] : arrived_) {
+    bytes += arrival.stamp.size;
+    // A disk that failed to write may have lost any of it, and says so only once.
+    if (!result.ok()) unlinkat(store_.get(), ("." + sha + ".part").c_str(), 0);
   }
-  if (!dir.valid() && (errno == ENOTDIR || errno == ELOOP)) {
-    return fail(EDGE_CORRUPT, name + " is not a directory: deploy it again");
-  }
-  if (!dir.valid()) return fail_errno("can't open " + name, errno);
-  Result result = read_text(dir.get(), kSums, kMaxSums, sums);
-  if (result.status != EDGE_NO_FILE) return result;
-  return fail(EDGE_CORRUPT, name + "/" + kSums + " is missing: deploy it again");
+  arrived_.clear();
+  // Also if nothing arrived: the names may be those of a connection that was cut before it got
+  // here.
+  if (result.ok() && !sync_dir(store_.get())) return fail_errno("can't sync store/", errno);
+  return with_space(std::move(result), bytes);
 }
 
 // Is every file of the release there, and the store's own file? With `contents` the bytes are
-// hashed as well: a damaged file leaves the store, so that the next deploy sends it again.
+// hashed as well, but for those that this connection hashed as they came: a damaged file leaves the
+// store, so that the next deploy sends it again.
 Result Store::whole(const std::string &id, const std::string &sums, bool contents) {
   const std::string name = "releases/" + id;
   const std::string again = ": deploy it again";
-  std::map<std::string, std::string> links;
+  Links links;
   if (!parse_sums(sums, &links) || links[kManifest].compare(0, id.size(), id) != 0)
     return fail(EDGE_CORRUPT, name + "/" + kSums + " is damaged" + again);
   Descriptor dir(openat(releases_.get(), id.c_str(), kDirFlags));
@@ -837,7 +520,8 @@ Result Store::whole(const std::string &id, const std::string &sums, bool content
           original.st_ino != info.st_ino) {
         return fail(EDGE_CORRUPT, name + "/" + path + " is not the store's file" + again);
       }
-      if (!contents) continue;
+      const auto known = verified_.find(sha);
+      if (!contents || (known != verified_.end() && known->second == Stamp(info))) continue;
     }
     if (!S_ISREG(info.st_mode))
       return fail(EDGE_CORRUPT, name + "/" + path + " is no file" + again);
@@ -860,7 +544,7 @@ Result Store::release(const Words &words, std::string *answer) {
                                 ", bytes at most " + number(kMaxManifest));
   }
   const std::string &id = words[1];
-  std::map<std::string, std::string> links;
+  Links links;
   Result result;
   for (uint64_t i = 0; i < count; ++i) {
     std::string line;
@@ -875,19 +559,17 @@ Result Store::release(const Words &words, std::string *answer) {
     }
   }
   std::string manifest;
-  STORE_TRY(channel_.bytes(bytes, [&](const uint8_t *data, size_t size) {
-    manifest.append(reinterpret_cast<const char *>(data), size);
-  }));
+  STORE_TRY(channel_.text(bytes, &manifest));
   STORE_TRY(std::move(result));
   const std::string sums = sums_of(links, manifest);
   if (sums.compare(0, id.size(), id) != 0) {
     return fail(EDGE_CORRUPT,
                 "the manifest's sha256 does not begin with " + id + ": send it again");
   }
-  struct stat info;
-  if (fstatat(releases_.get(), id.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0) {
+  STORE_TRY(name_arrived());
+  if (released(id)) {
     std::string there;
-    Result found = read_sums(id, &there);
+    Result found = read_sums(releases_.get(), id, &there);
     if (found.ok()) found = whole(id, there, false);
     if (found.ok() && there != sums) {
       return fail(EDGE_CORRUPT, "release " + id + " is on the board with other links");
@@ -899,25 +581,24 @@ Result Store::release(const Words &words, std::string *answer) {
     // Damaged, it is made anew; one that only could not be looked at is left alone.
     if (found.status != EDGE_CORRUPT) return found;
   }
+  const std::string live = current();
+  const bool was_settled = live != id && settled(live);
   result = build(id, links, manifest, sums);
-  if (!result.ok()) {
-    remove_tree(releases_.get(), "." + id + ".part");
-    if (result.status == EDGE_NO_SPACE) {
-      result.message += " (" + number(free_bytes()) + " bytes are free)";
-    }
-    return result;
+  if (!result.ok()) remove_tree(releases_.get(), "." + id + ".part");
+  if (was_settled) settle_again(live);
+  if (result.status == EDGE_NO_SPACE) {
+    result.message += " (" + number(free_bytes()) + " bytes are free)";
   }
+  STORE_TRY(std::move(result));
   *answer = " created";
   return {};
 }
 
-Result Store::build(const std::string &id, const std::map<std::string, std::string> &links,
-                    const std::string &manifest, const std::string &sums) {
+Result Store::build(const std::string &id, const Links &links, const std::string &manifest,
+                    const std::string &sums) {
   const std::string part = "." + id + ".part";
-  const std::string old = "." + id + ".old.part";
   const std::string doing = "can't create release " + id;
-  if (!remove_tree(releases_.get(), part) || !remove_tree(releases_.get(), old) ||
-      mkdirat(releases_.get(), part.c_str(), 0755) != 0) {
+  if (!remove_tree(releases_.get(), part) || mkdirat(releases_.get(), part.c_str(), 0755) != 0) {
     return fail_errno(doing, errno);
   }
   Descriptor top(openat(releases_.get(), part.c_str(), kDirFlags));
@@ -961,20 +642,32 @@ Result Store::build(const std::string &id, const std::map<std::string, std::stri
   const std::pair<const char *, const std::string *> own[] = {{kManifest, &manifest},
                                                               {kSums, &sums}};
   for (const auto &[name, text] : own) {
-    Descriptor file(openat(dirs.find("")->second.get(), name,
-                           O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0444));
-    if (!file.valid() || !write_all(file.get(), text->data(), text->size()) ||
-        fsync(file.get()) != 0) {
+    if (!create_file(dirs.find("")->second.get(), name, *text, 0444)) {
       return fail_errno(doing, errno);
     }
   }
   for (const auto &[path, dir] : dirs) {
     if (!sync_dir(dir.get())) return fail_errno(doing, errno);
   }
-  // A directory can't replace a full one. What stands here is damaged, so that nothing good is away
-  // between the two renames.
-  if (renameat(releases_.get(), id.c_str(), releases_.get(), old.c_str()) != 0 && errno != ENOENT) {
-    return fail_errno(doing, errno);
+  return replace(id, part);
+}
+
+// `part` becomes the release. A damaged one of that id may be current: where the file system can,
+// the two change places, so that `current` always leads somewhere.
+Result Store::replace(const std::string &id, const std::string &part) {
+  const std::string old = "." + id + ".old.part";
+  const std::string doing = "can't create release " + id;
+  if (released(id)) {
+    if (exchange(releases_.get(), part, id)) {
+      if (!sync_dir(releases_.get())) return fail_errno(doing, errno);
+      remove_tree(releases_.get(), part);
+      return {};
+    }
+    if (errno != EINVAL && errno != ENOSYS) return fail_errno(doing, errno);
+    if (!remove_tree(releases_.get(), old) ||
+        renameat(releases_.get(), id.c_str(), releases_.get(), old.c_str()) != 0) {
+      return fail_errno(doing, errno);
+    }
   }
   if (renameat(releases_.get(), part.c_str(), releases_.get(), id.c_str()) != 0 ||
       !sync_dir(releases_.get())) {
@@ -984,15 +677,40 @@ Result Store::build(const std::string &id, const std::map<std::string, std::stri
   return {};
 }
 
+Result Store::unlink_durably(const char *name) {
+  if ((unlinkat(root_.get(), name, 0) != 0 && errno != ENOENT) || !sync_dir(root_.get())) {
+    return fail_errno("can't remove " + flags_.root + "/" + name, errno);
+  }
+  return {};
+}
+
 Result Store::switch_to(const Words &words, std::string *answer) {
-  if (words.size() != 2 || !is_id(words[1])) return lose(EDGE_USAGE, "malformed: switch <id>");
+  const bool off = words.size() == 2 && words[1] == "-";
+  if (!off && (words.size() != 2 || !is_id(words[1]))) {
+    return lose(EDGE_USAGE, "malformed: switch <id or ->");
+  }
+  const std::string previous = current();
+  if (off) {
+    STORE_TRY(unlink_durably(kCurrent));
+    STORE_TRY(unlink_durably(kSettled));
+    *answer = " " + previous;
+    return {};
+  }
   const std::string &id = words[1];
   std::string sums;
-  STORE_TRY(read_sums(id, &sums));
+  STORE_TRY(read_sums(releases_.get(), id, &sums));
+  // Taken before the contents are read: what changes after that is then seen to have changed.
+  std::string state;
+  if (!state_of(releases_.get(), id, &state).ok()) state.clear();
+  verified_state_.clear();
   STORE_TRY(whole(id, sums, true));
-  const std::string previous = current();
+  verified_state_ = state;
   if (previous != id) {
     const std::string target = "releases/" + id;
+    // The record is of a release that was live without a break; this one may have been before.
+    if (unlinkat(root_.get(), kSettled, 0) != 0 && errno != ENOENT) {
+      return fail_errno("can't remove " + flags_.root + "/" + kSettled, errno);
+    }
     unlinkat(root_.get(), kCurrentPart, 0);
     if (symlinkat(target.c_str(), root_.get(), kCurrentPart) != 0) {
       return fail_errno("can't create the link " + std::string(kCurrentPart), errno);
@@ -1011,15 +729,7 @@ Result Store::switch_to(const Words &words, std::string *answer) {
   return {};
 }
 
-Result Store::log(const Words &words) {
-  uint64_t bytes = 0;
-  if (words.size() != 2 || !parse_number(words[1], kMaxLog, &bytes)) {
-    return lose(EDGE_USAGE, "malformed: log <bytes>, at most " + number(kMaxLog));
-  }
-  std::string text;
-  STORE_TRY(channel_.bytes(bytes, [&](const uint8_t *data, size_t size) {
-    text.append(reinterpret_cast<const char *>(data), size);
-  }));
+Result Store::append_log(const std::string &text) {
   const std::string doing = "can't write " + flags_.root + "/" + kLog;
   Descriptor file(openat(root_.get(), kLog,
                          O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
@@ -1039,26 +749,151 @@ Result Store::log(const Words &words) {
   return {};
 }
 
-Result Store::drop(const Words &words) {
-  if (words.size() != 2 || !is_id(words[1])) return lose(EDGE_USAGE, "malformed: drop <id>");
-  const std::string &id = words[1];
-  if (current() == id) {
-    return fail(EDGE_USAGE, "release " + id + " is current: switch to another one first");
+Result Store::log(const Words &words) {
+  uint64_t bytes = 0;
+  if (words.size() != 2 || !parse_number(words[1], kMaxLog, &bytes)) {
+    return lose(EDGE_USAGE, "malformed: log <bytes>, at most " + number(kMaxLog));
   }
+  std::string text;
+  STORE_TRY(channel_.text(bytes, &text));
+  return append_log(text);
+}
+
+Result Store::settle(const Words &words) {
+  uint64_t bytes = 0;
+  if (words.size() != 3 || !is_id(words[1]) || !parse_number(words[2], kMaxLog, &bytes)) {
+    return lose(EDGE_USAGE, "malformed: settle <id> <bytes>, at most " + number(kMaxLog));
+  }
+  const std::string &id = words[1];
+  std::string text;
+  STORE_TRY(channel_.text(bytes, &text));
+  if (current() != id) {
+    return fail(EDGE_USAGE, "release " + id + " is not current: switch to it first");
+  }
+  std::string state;
+  STORE_TRY(state_of(releases_.get(), id, &state));
+  if (state != verified_state_) {
+    // Nothing is vouched for unseen: not another connection's switch, nor what changed since ours.
+    std::string sums;
+    STORE_TRY(read_sums(releases_.get(), id, &sums));
+    STORE_TRY(whole(id, sums, true));
+  }
+  STORE_TRY(append_log(text));
+  return write_settled(root_.get(), id, state);
+}
+
+bool Store::settled(const std::string &id) {
+  std::string state;
+  return is_id(id) && state_of(releases_.get(), id, &state).ok() &&
+         reads_settled(root_.get(), id, state);
+}
+
+// A link more or less, of our own making, is a change of the files' times but not of the release.
+// Without the record the next deploy has more to do, so that a failure matters to nobody.
+void Store::settle_again(const std::string &id) {
+  std::string state;
+  if (state_of(releases_.get(), id, &state).ok()) (void)write_settled(root_.get(), id, state);
+}
+
+bool Store::pinned(const std::string &id) {
+  Descriptor pins(openat(root_.get(), kPins, kDirFlags));
+  struct stat info;
+  return pins.valid() && fstatat(pins.get(), id.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+Result Store::pin(const Words &words) {
+  if (words.size() != 2 || !is_id(words[1])) return lose(EDGE_USAGE, "malformed: pin <id>");
+  const std::string &id = words[1];
+  if (!released(id)) return fail(EDGE_NO_FILE, "there is no release " + id + " on the board");
+  Descriptor pins;
+  STORE_TRY(open_dir(root_.get(), kPins, flags_.root + "/" + kPins, true, &pins));
+  if ((!pinned(id) && !create_file(pins.get(), id.c_str(), "", 0444)) || !sync_dir(pins.get())) {
+    return fail_errno("can't pin release " + id, errno);
+  }
+  return {};
+}
+
+Result Store::unpin(const Words &words) {
+  if (words.size() != 2 || !is_id(words[1])) return lose(EDGE_USAGE, "malformed: unpin <id>");
+  const std::string &id = words[1];
+  if (!released(id) && !pinned(id)) {
+    return fail(EDGE_NO_FILE, "there is no release " + id + " on the board");
+  }
+  Descriptor pins;
+  Result result = open_dir(root_.get(), kPins, flags_.root + "/" + kPins, false, &pins);
+  if (!result.ok()) return result.status == EDGE_NO_FILE ? Result() : result;
+  if ((unlinkat(pins.get(), id.c_str(), 0) != 0 && errno != ENOENT) || !sync_dir(pins.get())) {
+    return fail_errno("can't unpin release " + id, errno);
+  }
+  return {};
+}
+
+// `id`, or any release if it is empty.
+Result Store::refuse_if_used(const std::string &id) {
+  for (const auto &[used, user] : users_of(releases_.get())) {
+    if (!id.empty() && used != id) continue;
+    return fail(EDGE_BUSY, "release " + used + " is in use by process " +
+                               number(static_cast<uint64_t>(user.pid)) + " (" + user.command + ")");
+  }
+  return {};
+}
+
+// It goes at once, by its name; what is left of it after a cut is cleaned up at the next start.
+Result Store::remove_release(const std::string &id) {
   const std::string old = "." + id + ".old.part";
   const std::string doing = "can't drop release " + id;
   if (!remove_tree(releases_.get(), old)) return fail_errno(doing, errno);
-  // It goes at once, by its name; what is left of it after a cut is cleaned up at the next start.
   if (renameat(releases_.get(), id.c_str(), releases_.get(), old.c_str()) != 0) {
     if (errno == ENOENT) return fail(EDGE_NO_FILE, "there is no release " + id + " on the board");
     return fail_errno(doing, errno);
   }
-  if (!sync_dir(releases_.get())) return fail_errno(doing, errno);
-  if (!remove_tree(releases_.get(), old)) return fail_errno(doing, errno);
-  return sweep(doing);
+  if (!sync_dir(releases_.get()) || !remove_tree(releases_.get(), old)) {
+    return fail_errno(doing, errno);
+  }
+  return {};
+}
+
+Result Store::drop(const Words &words) {
+  if (words.size() != 2 || !is_id(words[1])) return lose(EDGE_USAGE, "malformed: drop <id>");
+  const std::string &id = words[1];
+  const std::string live = current();
+  if (live == id) {
+    return fail(EDGE_USAGE, "release " + id + " is current: switch to another one first");
+  }
+  if (pinned(id)) return fail(EDGE_USAGE, "release " + id + " is pinned: unpin it first");
+  STORE_TRY(refuse_if_used(id));
+  const bool was_settled = settled(live);
+  Result result = remove_release(id);
+  if (result.ok()) result = sweep("can't drop release " + id);
+  if (was_settled) settle_again(live);
+  return result;
+}
+
+// All that deploys made but for the log, what is live first.
+Result Store::clear(const Words &words) {
+  const bool force = words.size() == 2 && words[1] == "force";
+  if (words.size() != 1 && !force) return lose(EDGE_USAGE, "malformed: clear, or clear force");
+  if (!force) STORE_TRY(refuse_if_used(""));
+  STORE_TRY(unlink_durably(kCurrent));
+  STORE_TRY(unlink_durably(kSettled));
+  for (const std::string &id : names_in(releases_.get())) {
+    if (is_id(id)) STORE_TRY(remove_release(id));
+  }
+  Descriptor pins(openat(root_.get(), kPins, kDirFlags));
+  if (pins.valid()) {
+    for (const std::string &id : names_in(pins.get())) {
+      if (is_id(id) && unlinkat(pins.get(), id.c_str(), 0) != 0) {
+        return fail_errno("can't unpin release " + id, errno);
+      }
+    }
+    if (!sync_dir(pins.get())) return fail_errno("can't sync " + flags_.root + "/" + kPins, errno);
+  }
+  return sweep("can't clear the store");
 }
 
 Result Store::sweep(const std::string &doing) {
+  // Their names go below, with all part files.
+  arrived_.clear();
   // A file that no release links has one name left. The program that runs stays, linked or not.
   struct stat self = {};
   const bool known = open_self(&self).valid();
@@ -1074,6 +909,21 @@ Result Store::sweep(const std::string &doing) {
   return sync_dir(store_.get()) ? Result() : fail_errno(doing, errno);
 }
 
+std::string Store::list() {
+  const auto users = users_of(releases_.get());
+  const std::string live = current();
+  std::string text;
+  for (const Listed &release : list_releases(releases_.get(), kMaxListed)) {
+    std::string flags;
+    if (release.id == live) flags += 'c';
+    if (pinned(release.id)) flags += 'p';
+    if (users.count(release.id) != 0) flags += 'u';
+    text += " " + release.id + ":" + number(release.created_s) + ":" + number(release.size_bytes) +
+            ":" + number(release.own_bytes) + ":" + (flags.empty() ? "-" : flags);
+  }
+  return text;
+}
+
 Result Store::serve(const std::string &line, std::string *answer, bool *quit) {
   Words words;
   if (!split(line, &words)) return lose(EDGE_USAGE, "malformed: words, single spaces, ASCII");
@@ -1083,7 +933,11 @@ Result Store::serve(const std::string &line, std::string *answer, bool *quit) {
   if (verb == "release") return release(words, answer);
   if (verb == "switch") return switch_to(words, answer);
   if (verb == "log") return log(words);
+  if (verb == "settle") return settle(words);
+  if (verb == "pin") return pin(words);
+  if (verb == "unpin") return unpin(words);
   if (verb == "drop") return drop(words);
+  if (verb == "clear") return clear(words);
   if (words.size() == 1) {
     if (verb == "ping") {
       *answer = " pong";
@@ -1091,6 +945,10 @@ Result Store::serve(const std::string &line, std::string *answer, bool *quit) {
     }
     if (verb == "current") {
       *answer = " " + current();
+      return {};
+    }
+    if (verb == "list") {
+      *answer = list();
       return {};
     }
     if (verb == "sweep") return sweep("can't remove what no release links");
@@ -1103,8 +961,25 @@ Result Store::serve(const std::string &line, std::string *answer, bool *quit) {
   return lose(EDGE_USAGE, "malformed: no such request");
 }
 
+int Store::tell_settled() {
+  const std::string &id = flags_.settled;
+  const bool holds = open_root(false).ok() && current() == id && settled(id);
+  return channel_.reply(holds ? "ok settled" : "ok unsettled").status;
+}
+
+int Store::tell_list() {
+  const Result result = open_root(false);
+  if (result.ok()) return channel_.reply("ok" + list()).status;
+  // Where nothing was deployed yet, there are no releases.
+  if (result.status == EDGE_NO_FILE) return channel_.reply("ok").status;
+  channel_.last_words(result);
+  return result.status;
+}
+
 int Store::run() {
-  Result result = open_root();
+  if (!flags_.settled.empty()) return tell_settled();
+  if (flags_.list) return tell_list();
+  Result result = open_root(true);
   if (result.ok() && !flags_.install_self.empty()) result = install_self();
   if (result.ok()) result = lock();
   if (result.ok()) {
@@ -1114,7 +989,7 @@ int Store::run() {
   bool quit = false;
   while (result.ok() && !quit) {
     std::string line;
-    result = g_signalled ? interrupted() : channel_.line(&line);
+    result = signalled() ? interrupted() : channel_.line(&line);
     if (channel_.ended() && line.empty()) return EDGE_OK;
     if (!result.ok()) break;
     std::string answer;
@@ -1127,10 +1002,14 @@ int Store::run() {
 }
 
 Result parse_flags(int argc, char **argv, Flags *flags) {
-  for (int i = 1; i < argc; i += 2) {
+  for (int i = 1; i < argc; ++i) {
     const std::string name = argv[i];
-    if (i + 1 == argc) return fail(EDGE_USAGE, "store: " + name + " needs a value");
-    const std::string value = argv[i + 1];
+    if (name == "--list") {
+      flags->list = true;
+      continue;
+    }
+    if (++i == argc) return fail(EDGE_USAGE, "store: " + name + " needs a value");
+    const std::string value = argv[i];
     if (name == "--root") {
       flags->root = value;
     } else if (name == "--owner") {
@@ -1147,9 +1026,13 @@ Result parse_flags(int argc, char **argv, Flags *flags) {
     } else if (name == "--install-self") {
       if (!is_sha(value)) return fail(EDGE_USAGE, "store: --install-self takes a sha256");
       flags->install_self = value;
+    } else if (name == "--settled") {
+      if (!is_id(value)) return fail(EDGE_USAGE, "store: --settled takes a release's id");
+      flags->settled = value;
     } else {
       return fail(EDGE_USAGE, "store: unknown flag " + name +
-                                  "; flags: --root --owner --idle-timeout --install-self");
+                                  "; flags: --root --owner --idle-timeout --install-self "
+                                  "--settled --list");
     }
   }
   if (flags->root.empty()) return fail(EDGE_USAGE, "store: --root DIR is missing");
@@ -1168,7 +1051,7 @@ bool standard_streams_open() {
 
 int store_main(int argc, char **argv) {
   umask(022);
-  if (!standard_streams_open() || !set_up_signals()) return EDGE_INTERNAL;
+  if (!standard_streams_open() || !open_signal_pipe() || !catch_signals()) return EDGE_INTERNAL;
   Flags flags;
   if (Result result = parse_flags(argc, argv, &flags); !result.ok()) {
     Channel(1000).last_words(result);

@@ -91,6 +91,10 @@ int ftruncate(int fd, off_t size) __THROW {
   return step("ftruncate", path_of(fd)) ? -1 : result(syscall(SYS_ftruncate, fd, size));
 }
 
+int fchmodat(int dir, const char *name, mode_t mode, int) __THROW {
+  return step("fchmod", at(dir, name)) ? -1 : result(syscall(SYS_fchmodat, dir, name, mode));
+}
+
 int fchmod(int fd, mode_t mode) __THROW {
   return step("fchmod", path_of(fd)) ? -1 : result(syscall(SYS_fchmod, fd, mode));
 }
@@ -128,6 +132,11 @@ int symlinkat(const char *target, int dir, const char *name) __THROW {
 int renameat(int from, const char *name, int to, const char *other) __THROW {
   if (step("rename", at(from, name) + " " + at(to, other))) return -1;
   return result(syscall(SYS_renameat2, from, name, to, other, 0));
+}
+
+int renameat2(int from, const char *name, int to, const char *other, unsigned flags) __THROW {
+  if (step("exchange", at(from, name) + " " + at(to, other))) return -1;
+  return result(syscall(SYS_renameat2, from, name, to, other, flags));
 }
 
 }  // extern "C"

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+import lz4.block
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -28,7 +29,15 @@ from edge.store import Store
 from edge.transport.local import LocalTransport
 
 FIRMWARE = layout.firmware_dir()
-SOURCES = ("tests/store_test.cc", "src/store.cc", "src/sha256.cc")
+SOURCES = (
+    "tests/store_test.cc",
+    "src/store*.cc",
+    "src/store/*.cc",
+    "src/lz4.cc",
+    "src/sha256.cc",
+    "src/file.cc",
+    "src/error.cc",
+)
 FLAGS = ("-std=c++17", "-Wall", "-Wextra", "-Werror", "-fno-exceptions", "-fno-rtti")
 REPLY = re.compile(rb"ok( [!-~]+)*|err ([1-9]|[12][0-9]|3[01]) [ -~]{1,1000}")
 
@@ -38,7 +47,7 @@ def compile_store(target: Path, *flags: str) -> subprocess.CompletedProcess[str]
     if not compiler[0]:
         compiler = [sys.executable, "-m", "ziglang", "c++"]
     includes = [f"-I{FIRMWARE / name}" for name in ("include", "src")]
-    sources = [str(FIRMWARE / name) for name in SOURCES]
+    sources = [str(path) for name in SOURCES for path in sorted(FIRMWARE.glob(name))]
     return subprocess.run(
         [*compiler, *FLAGS, *flags, *includes, *sources, "-o", str(target)],
         capture_output=True,
@@ -72,6 +81,22 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+def block(raw: bytes, packed: bytes | None = None) -> bytes:
+    """Bytes as they follow a put: as they are, or packed."""
+    data = raw if packed is None else packed
+    return b"%d %d\n" % (len(data), len(raw)) + data
+
+
+def blocks(content: bytes, size: int = 40_000) -> bytes:
+    """All of them, packed where that wins."""
+    made = b""
+    for at in range(0, len(content), size):
+        raw = content[at : at + size]
+        packed = lz4.block.compress(raw, store_size=False)
+        made += block(raw, packed) if len(packed) < len(raw) else block(raw)
+    return made
+
+
 @dataclass(frozen=True)
 class Blob:
     place: str
@@ -81,6 +106,12 @@ class Blob:
     @property
     def sha(self) -> str:
         return hashlib.sha256(self.content).hexdigest()
+
+    def put_line(self, offset: int = 0) -> bytes:
+        return f"put {self.sha} {len(self.content)} {offset} {self.mode:o}\n".encode()
+
+    def put_request(self, offset: int = 0) -> bytes:
+        return self.put_line(offset) + blocks(self.content[offset:])
 
 
 @dataclass(frozen=True)
@@ -102,9 +133,7 @@ class Wanted:
         return {b.place: b.sha for b in self.blobs}
 
     def put_requests(self) -> list[bytes]:
-        return [
-            f"put {b.sha} {len(b.content)} 0 {b.mode:o}\n".encode() + b.content for b in self.blobs
-        ]
+        return [b.put_request() for b in self.blobs]
 
     def release_request(self) -> bytes:
         lines = "".join(f"{place} {sha}\n" for place, sha in self.links.items())
@@ -125,6 +154,7 @@ def requests(wanted: Wanted, before: Wanted | None = None) -> list[bytes]:
         *wanted.put_requests(),
         wanted.release_request(),
         b"switch %s\n" % wanted.id.encode(),
+        b"settle %s 0\n" % wanted.id.encode(),
         b"log 5\nline\n",
         *([b"drop %s\n" % before.id.encode()] if before else []),
         b"quit\n",
@@ -296,8 +326,8 @@ def test_resumes_with_the_rest_only(
     connect: Callable[..., Store], runner: Path, root: Path, tmp_path: Path
 ) -> None:
     blob = Blob("models/m", os.urandom(300_000))
-    head = f"put {blob.sha} {len(blob.content)} 0 444\n".encode()
-    code, replies = speak(runner, root, head + blob.content[:100_000])
+    cut = blob.put_line() + b"300000 300000\n" + blob.content[:100_000]
+    code, replies = speak(runner, root, cut)
     assert code == 15 and replies[-1].startswith(b"err 15 ")
     with connect() as store:
         assert push(store, Wanted((blob,)), tmp_path)[0] == 200_000
@@ -352,7 +382,7 @@ def test_sweeping_leaves_what_a_release_links(runner: Path, root: Path) -> None:
     deployed(runner, root, OLD)
     stray = Wanted((Blob("m", b"nobody links this"),))
     code, replies = speak(
-        runner, root, stray.put_requests()[0] + f"put {'1' * 64} 9 0 444\nhalf".encode()
+        runner, root, stray.put_requests()[0] + f"put {'1' * 64} 9 0 444\n9 9\nhalf".encode()
     )
     assert (code, replies[1]) == (15, b"ok stored")
     assert len(list((root / "store").iterdir())) == len(OLD.blobs) + 2
@@ -554,7 +584,7 @@ def test_a_signal_ends_it_and_keeps_the_part(runner: Path, root: Path, number: i
     with start(runner, root) as process:
         stdin, stdout = pipes(process)
         assert stdout.readline().startswith(b"ok")
-        stdin.write(f"put {blob.sha} 100000 0 444\n".encode() + blob.content[:5000])
+        stdin.write(blob.put_line() + b"100000 100000\n" + blob.content[:5000])
         part = root / "store" / f".{blob.sha}.part"
         wait_until(lambda: part.exists() and part.stat().st_size == 5000)
         process.send_signal(number)
@@ -585,7 +615,7 @@ def greeting(root: Path) -> bytes:
     class Any(bytes):
         def __eq__(self, other: object) -> bool:
             return isinstance(other, bytes) and other.startswith(
-                f"ok edge-store 1 {abi.constant('EDGE_ABI_VERSION')} ".encode()
+                f"ok edge-store 2 {abi.constant('EDGE_ABI_VERSION')} ".encode()
             )
 
         __hash__ = bytes.__hash__
@@ -755,8 +785,8 @@ def test_a_planted_part_is_never_written_through(
         part.hardlink_to(outside)
     else:
         os.mkfifo(part)
-    data = f"have 1\n{blob.sha} 9\nput {blob.sha} 8 {offset} 444\n".encode()
-    code, replies = speak(runner, root, data + blob.content[offset:] + b"ping\n")
+    data = f"have 1\n{blob.sha} 9\n".encode() + blob.put_request(offset)
+    code, replies = speak(runner, root, data + b"ping\n")
     assert code == 0
     assert replies[1] == b"ok none"
     assert replies[2].startswith(b"err 11" if offset else b"ok stored")
@@ -855,7 +885,7 @@ def test_refusals_leave_the_connection_usable(runner: Path, root: Path) -> None:
         (b"drop 0123456789abcdef\n", b"err 3 there is no release"),
         (b"drop %s\n" % OLD.id.encode(), b"err 2 release .* is current"),
         (b"have 2\nnonsense\n%s 5\n" % other.blobs[0].sha.encode(), b"err 2 malformed line"),
-        (f"put {other.blobs[0].sha} 1 1 444\n".encode(), b"err 3 can't resume"),
+        (other.blobs[0].put_request(1), b"err 3 can't resume"),
         (
             OLD.release_request().replace(b"models/a", b"models/b", 1),
             b"err 13 release .* with other links",
@@ -901,7 +931,7 @@ def test_a_part_shorter_than_the_offset_stays(runner: Path, root: Path) -> None:
     (root / "store").mkdir(parents=True)
     part = root / "store" / f".{blob.sha}.part"
     part.write_bytes(blob.content[:4])
-    code, replies = speak(runner, root, f"put {blob.sha} 10 5 444\n".encode() + b"56789ping\n")
+    code, replies = speak(runner, root, blob.put_request(5) + b"ping\n")
     assert code == 0 and replies[1].startswith(b"err 2 ") and b"only 4 bytes" in replies[1]
     assert replies[2] == b"ok pong" and part.read_bytes() == b"0123"
 
@@ -1120,9 +1150,9 @@ def test_no_input_crashes_it(sanitized: Path, tmp_path: Path, data: bytes) -> No
     shutil.rmtree(home, ignore_errors=True)
     code, replies = speak(sanitized, home / "edge", data)
     assert 0 <= code <= 31
-    assert replies[0].startswith(b"ok edge-store 1 ")
+    assert replies[0].startswith(b"ok edge-store 2 ")
     whole(home / "edge")
     assert [p.name for p in home.iterdir()] == ["edge"]
     assert {p.name for p in (home / "edge").iterdir()} <= {
-        "store", "releases", "lock", "current", "deployments.log",
+        "store", "releases", "lock", "current", "deployments.log", "pins", "settled",
     }  # fmt: skip
