@@ -334,9 +334,12 @@ def deploy(
     *,
     options: Options = DEFAULT,
     smoke: bool = True,
+    before_switch: Callable[[Session, Release, str | None], None] | None = None,
 ) -> Deployment:
     """Make ``wanted`` the live release; at any instant the old or the new one is live and whole.
 
+    :param before_switch: called when all models were checked, under the store's lock, with the id
+        of the release that is live; what it raises keeps that one live.
     :raises UsageError: the release does not fit the board, or a model does not run on it.
     :raises BoardError: the board failed, or computes something else than this machine.
     """
@@ -347,6 +350,8 @@ def deploy(
             for model in wanted.models if smoke else ():
                 progress(f"checking {model.path.name} on the board")
                 checked.append(_smoke(session, wanted, model, options))
+            if before_switch is not None:
+                before_switch(session, wanted, previous)
             stage.store.switch(wanted.id)
             stage.keep()
             stage.store.append_log(_log_line(session, wanted, smoke))

@@ -8,8 +8,9 @@ import json
 import os
 import shlex
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,9 @@ from edge.errors import printable
 
 if TYPE_CHECKING:  # a table of boards should not wait for SSH and scipy to be imported
     from edge.bootstrap import Bootstrapped
+    from edge.canary import Comparison
     from edge.deploy import Deployment
+    from edge.fleet import Fleet, Result
     from edge.image import BuiltImage
     from edge.inspection import Contents, Delegation
     from edge.machine import Access
@@ -40,14 +43,32 @@ _COLOURS = {"ok": "green", "warning": "yellow", "stop": "red"}
 _running: list[Progress] = []
 """The phase whose clock runs on the terminal: one or none."""
 
+_turn = threading.RLock()
+"""Lines come from several threads when a command is about several boards."""
+
 
 def progress(line: str) -> None:
     """Begin a phase: a line on standard error, so that standard output has the result alone.
 
     On a terminal a clock runs beside it until the next phase, or :func:`settle`.
     """
+    with _turn:
+        _begin(printable(line))
+
+
+def board_progress(board: str, line: str) -> None:
+    """A line of one of many boards, from any thread; they run at the same time, so without clocks.
+
+    ``  rpi4-kitchen: sending models/m.tflite (1.20 MB)``
+    """
+    with _turn:
+        settle()
+        sys.stderr.write(f"  {printable(f'{board}: {line}')}\n")
+        sys.stderr.flush()
+
+
+def _begin(line: str) -> None:
     settle()
-    line = printable(line)
     if not sys.stderr.isatty():
         sys.stderr.write(f"  {line}\n")
         sys.stderr.flush()
@@ -65,11 +86,12 @@ def progress(line: str) -> None:
 
 def settle() -> None:
     """End the phase that runs; before anything else is printed."""
-    while _running:
-        clock = _running.pop()
-        for task in clock.task_ids:
-            clock.update(task, completed=1)
-        clock.stop()
+    with _turn:
+        while _running:
+            clock = _running.pop()
+            for task in clock.task_ids:
+                clock.update(task, completed=1)
+            clock.stop()
 
 
 def print_json(value: Any) -> None:
@@ -378,6 +400,76 @@ def deployment_json(done: Deployment) -> dict[str, Any]:
             for a in done.smoke
         ],
     }
+
+
+def fleet_table(made: Fleet[Deployment]) -> Table:
+    """A line a board; why some failed stands in :func:`fleet_lines`."""
+    found = table("", ["board", "target", "release", "before", "sent", "time", "result"], left=4)
+    found.columns[-1].justify = "left"
+    for result in made.results:
+        done = result.outcome
+        found.add_row(
+            result.board,
+            result.target,
+            done.release.id if done else "",
+            (done.previous or "none" if done.changed else "the same") if done else "",
+            size(done.sent_bytes) if done else "",
+            duration(result.seconds * 1e9) if result.skipped is None else "",
+            Text(_state(result), _STATES[_state(result)]),
+        )
+    return found
+
+
+_STATES = {"live": "green", "failed": "red", "unknown": "red", "not started": "yellow"}
+
+
+def _state(result: Result[Any]) -> str:
+    from edge.fleet import CutError
+
+    if result.skipped is not None:
+        return "not started"
+    if isinstance(result.error, CutError):
+        return "unknown"
+    return "failed" if result.error else "live"
+
+
+def fleet_lines(made: Fleet[Any]) -> list[str]:
+    """Each failure in a line, why others did not start, and how many of each."""
+    lines = [f"{result.board}: {_one_line(result.error)}" for result in made.failures]
+    skipped: dict[str, list[str]] = {}
+    for result in made.results:
+        if result.skipped is not None:
+            skipped.setdefault(result.skipped, []).append(result.board)
+    lines += [f"not started ({why}): {', '.join(names)}" for why, names in skipped.items()]
+    states = [_state(result) for result in made.results]
+    counts = [f"{states.count(state)} {state}" for state in _STATES if state in states]
+    return [*lines, f"{len(states)} boards: {', '.join(counts)}"]
+
+
+def fleet_json(
+    made: Fleet[Deployment], compared: Mapping[str, Sequence[Comparison]]
+) -> dict[str, Any]:
+    return {
+        "interrupted": made.interrupted,
+        "exit_code": made.exit_code,
+        "boards": [
+            {
+                "board": result.board,
+                "target": result.target,
+                "state": _state(result),
+                "seconds": result.seconds,
+                "error": result.error and _one_line(result.error),
+                "skipped": result.skipped,
+                "deployment": result.outcome and deployment_json(result.outcome),
+                "canary": [dataclasses.asdict(found) for found in compared.get(result.board, ())],
+            }
+            for result in made.results
+        ],
+    }
+
+
+def _one_line(error: Exception | None) -> str:
+    return " ".join(str(error).split("\n"))
 
 
 def title(board: str, emulated: bool) -> str:

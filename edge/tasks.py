@@ -43,6 +43,18 @@ _OPTIONS = {
 }
 """How a model is opened."""
 
+_FLEET = {
+    "board": "names and patterns joined by commas, such as rpi4-kitchen,'rpi3-*'; a pattern means "
+    "boards of lab.toml, or definitions if it matches none of them",
+    "all": "every board that has an entry in lab.toml",
+    "jobs": "boards at a time; 0: 8",
+    "canary": "deploy to so many of them first, compare their latency with that of the release "
+    "before, and go on only if all hold",
+    "max-failures": "start no further board when so many have failed; 0: try all",
+    "max-slowdown": "how much slower, in percent, a model may become on a canary",
+}
+"""Which boards, and how far to go."""
+
 _BUILD = {
     "toolchain": _TOOLCHAIN,
     "lto": "optimize the runner at link time",
@@ -71,13 +83,20 @@ def _clear(body: Callable[..., None]) -> Callable[..., None]:
             raise Exit("edge: interrupted; nothing went live", 130) from None
         except BrokenPipeError:
             raise Exit(code=141) from None
-        except OSError as error:
-            where = f" ({error.filename})" if error.filename else ""
-            raise Exit(f"edge: this machine: {error.strerror or error}{where}", 4) from None
-        except Exception:
-            raise Exit(f"edge: a defect in edge; please report {_defect_log()}", 4) from None
+        except Exception as error:
+            raise Exit(f"edge: {_explained(error)}", 4) from None
 
     return wrapped
+
+
+def _explained(error: Exception) -> Any:
+    """What to tell of an error that nobody foresaw; called where it is caught."""
+    from edge.errors import HostError
+
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return HostError(f"this machine: {error.strerror or error}{where}")
+    return HostError(f"a defect in edge; please report {_defect_log()}")
 
 
 def _defect_log() -> str:
@@ -238,6 +257,7 @@ def build(
 
 
 @task(
+    auto_shortflags=False,  # more flags than letters
     iterable=["model", "shape"],
     help={
         **_STACK,
@@ -246,15 +266,21 @@ def build(
         **_OPTIONS,
         **_BUILD,
         "smoke": "before the switch, compare each model's output with this machine's",
+        **_FLEET,
     },
 )
 @_clear
 def deploy(
     _: Any,
-    board: str,
     model: list[str],
     shape: list[str],
+    board: str | None = None,
+    all: bool = False,
     host: str | None = None,
+    jobs: str = "0",
+    canary: str = "0",
+    max_failures: str = "0",
+    max_slowdown: str = "10",
     engine: str | None = None,
     runtime: str | None = None,
     lib: str | None = None,
@@ -274,28 +300,72 @@ def deploy(
     invoke deploy --board rpi4 --model m.tflite
     invoke deploy --board rpi4 --host pi@10.0.0.7 --model a.tflite --model b.tflite
     invoke deploy --board rpi2 --engine python --model m.tflite
+    invoke deploy --board 'rpi4-*' --canary 1 --model m.tflite
+    invoke deploy --all --max-failures 3 --model m.tflite
 
     Without --host, the board's name is the SSH host: address, user and key come from ~/.ssh/config.
     Whatever fails, the release that was live stays live. How models are opened (--signature,
     --shape, --batch, --threads) matters here for the check alone.
     """
     from edge import board as board_module
+    from edge import build as build_module
+    from edge import canary as canary_module
     from edge import deploy as deploy_module
-    from edge import report, session
+    from edge import fleet, report, session
 
     options = _options(signature, shape, batch, threads, xnnpack, delegate)
     choice = _choice(engine, runtime, lib, options, toolchain, lto, cflags)
-    target = board_module.load(board, host=host)
-    deploy_module.check(target, choice)
+    targets = board_module.select(board, all=all, host=host)
+    bounds = fleet.Bounds(
+        jobs=int(_number("--jobs", jobs)),
+        canary=int(_number("--canary", canary)),
+        max_failures=int(_number("--max-failures", max_failures)),
+    )
+    fleet.check(bounds, len(targets))
+    tolerance = canary_module.tolerance(_number("--max-slowdown", max_slowdown, whole=False))
+    for target in targets:
+        deploy_module.check(target, choice)
     found = deploy_module.models(_models(model), report.progress, options)
-    with session.connect(target, report.progress) as opened:
-        wanted = deploy_module.prepared(opened, found, report.progress, choice)
-        done = deploy_module.deploy(opened, wanted, report.progress, options=options, smoke=smoke)
+    library = build_module.host_library(report.progress)
+    canaries = {target.name for target in targets[: bounds.canary]}
+    compared: dict[str, Any] = {}
+
+    def one(opened: Any, progress: Any) -> Any:
+        def compare(_: Any, wanted: Any, previous: str | None) -> None:
+            compared[opened.board.name] = canary_module.compare(
+                *(opened, previous, wanted, library, progress),
+                options=options,
+                tolerance=tolerance,
+            )
+            canary_module.insist(opened, compared[opened.board.name])
+
+        return deploy_module.deploy(
+            opened,
+            deploy_module.prepared(opened, found, progress, choice),
+            progress,
+            options=options,
+            smoke=smoke,
+            before_switch=compare if opened.board.name in canaries else None,
+        )
+
+    if len(targets) == 1:
+        with session.connect(targets[0], report.progress) as opened:
+            done = one(opened, report.progress)
+        if json:
+            report.print_json(report.deployment_json(done))
+        else:
+            for line in report.deployment_lines(done):
+                report.print_line(line)
+        return
+    made = fleet.run(targets, one, report.board_progress, bounds=bounds, explain=_explained)
     if json:
-        report.print_json(report.deployment_json(done))
+        report.print_json(report.fleet_json(made, compared))
     else:
-        for line in report.deployment_lines(done):
+        report.print_table(report.fleet_table(made))
+        for line in report.fleet_lines(made):
             report.print_line(line)
+    if made.exit_code:
+        raise Exit(code=made.exit_code)
 
 
 @task(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.table import Table
 
 from edge import report
+from edge.errors import BoardError
+from edge.fleet import CutError, Fleet, Result
 
 
 @pytest.fixture
@@ -67,3 +71,39 @@ def test_a_phase_ends_before_the_next_and_before_a_result(
 def test_markup_in_a_name_is_text(capsys: pytest.CaptureFixture[str]) -> None:
     report.print_line("[red]m[/red].tflite")
     assert capsys.readouterr().out == "[red]m[/red].tflite\n"
+
+
+# --- many boards ----------------------------------------------------------------------------------
+
+
+def test_a_fleet_is_a_row_a_board_and_a_line_a_failure() -> None:
+    done: Any = SimpleNamespace(
+        release=SimpleNamespace(id="0123456789abcdef"), previous=None, changed=True, sent_bytes=2048
+    )
+    made: Fleet[Any] = Fleet(
+        (
+            Result("kitchen", "pi@10.0.0.8", done, seconds=2.0),
+            Result("attic", "pi@10.0.0.9", error=BoardError("it is\nfull"), seconds=1.0),
+            Result("cellar", "cellar", error=CutError("interrupted"), seconds=1.0),
+            Result("shed", "shed", skipped="canary attic did not hold"),
+        )
+    )
+    rows = list(zip(*(column.cells for column in report.fleet_table(made).columns), strict=True))
+    shown = [[str(cell) for cell in row] for row in rows]
+    assert shown[0] == [
+        "kitchen", "pi@10.0.0.8", "0123456789abcdef", "none", "2.05 kB", "2.00 s", "live",
+    ]  # fmt: skip
+    assert [row[-1] for row in shown] == ["live", "failed", "unknown", "not started"]
+    assert report.fleet_lines(made) == [
+        "attic: it is full",
+        "cellar: interrupted",
+        "not started (canary attic did not hold): shed",
+        "4 boards: 1 live, 1 failed, 1 unknown, 1 not started",
+    ]
+
+
+def test_lines_of_many_boards_say_whose_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    report.board_progress("kitchen", "sending \x1b[2J")
+    said = capsys.readouterr().err
+    assert said.startswith("  kitchen: sending ")
+    assert "\x1b" not in said
