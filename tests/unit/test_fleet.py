@@ -139,6 +139,17 @@ def test_work_that_gives_nothing_is_done_all_the_same() -> None:
     assert (found.exit_code, found.results[0].error) == (0, None)
 
 
+def test_a_board_that_went_live_stays_so_when_hanging_up_fails() -> None:
+    @contextlib.contextmanager
+    def rude(target: Board, progress: Any) -> Iterator[Any]:
+        with connected(target, progress) as session:
+            yield session
+        raise BoardError("the connection is gone")
+
+    found = fleet.run(boards("a"), lambda *_: "live", lambda *_: None, connect=rude)
+    assert (found.results[0].outcome, found.results[0].error) == ("live", None)
+
+
 def test_after_so_many_failures_no_further_board_starts() -> None:
     here = Boards()
     found = here.run("bad1", "a", "bad2", "b", "c", jobs=1, max_failures=2)
