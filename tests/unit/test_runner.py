@@ -221,10 +221,15 @@ BROKEN = {
     "no archive": lambda: b"hello",
     "a pickle": lambda: member(pickle.dumps([1])),
     "objects": lambda: archive(y=np.array([{}], dtype=object)),
-    "compressed": lambda: member(npy("{}"), compression=zipfile.ZIP_DEFLATED),
+    "compressed": lambda: member(
+        npy("{'descr': '|i1', 'fortran_order': False, 'shape': (3,)}", b"abc"),
+        compression=zipfile.ZIP_DEFLATED,
+    ),
     "overlapping": overlapping,
     "an archive inside": lambda: member(archive(y=Y)),
-    "another version": lambda: member(npy("{}", version=b"\3\0")),
+    "another version": lambda: member(
+        npy("{'descr': '|i1', 'fortran_order': False, 'shape': (3,)}", b"abc", b"\2\0")
+    ),
     "no header": lambda: member(npy("{")),
     "a huge shape": lambda: member(
         npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000, 1000000)}")
