@@ -30,6 +30,9 @@ FAILED = 3
 
 INTERRUPTED = 130
 
+_WAKE_S = 0.5
+"""A wait without end may miss an interrupt: one that comes just before it, or to another thread."""
+
 _FAREWELL_S = 30.0
 """For boards that are being worked on when the user interrupts: their connections are cut."""
 
@@ -167,7 +170,7 @@ class _Run(Generic[T]):
                         self._start(waiting.popleft())
                     if begun <= self._results.keys():
                         break
-                    self._turn.wait()
+                    self._turn.wait(_WAKE_S)
         except KeyboardInterrupt:
             interrupted, reason = True, "interrupted"
             self._cut(begun)
