@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
+import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,10 +19,14 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerDefSection, GNUVerNeedSection
 from elftools.elf.sections import SymbolTableSection
 
+from edge import layout
 from edge.errors import HostError, UsageError
 from edge.once import Once
 
 Version = tuple[int, ...]
+
+_ELF_FORMAT = 1
+"""Of the kept files; another number when the fields, or how they are read, change."""
 
 _MACHINES = {"EM_AARCH64": "aarch64", "EM_ARM": "armv7l", "EM_X86_64": "x86_64", "EM_386": "i686"}
 
@@ -106,7 +114,12 @@ def of_file(path: Path, place: str, *, executable: bool = False) -> Artifact:
 
 
 def elf_facts(path: Path) -> ElfFacts:
-    """:raises UsageError: no ELF file, or a damaged one."""
+    """What the ELF header and the symbol tables say; kept in the cache, by the file's content.
+
+    A runtime's library has more than ten thousand symbols, which take half a second to walk.
+
+    :raises UsageError: no ELF file, or a damaged one.
+    """
     try:
         key = _identity(path)
         return _elf_facts(path) if key is None else _elves.get(key, lambda: _elf_facts(path))
@@ -117,8 +130,40 @@ def elf_facts(path: Path) -> ElfFacts:
 
 
 def _elf_facts(path: Path) -> ElfFacts:
-    with path.open("rb") as file:
-        return _read_elf(ELFFile(file))
+    kept = layout.elf_dir() / f"{hash_file(path)}.{_ELF_FORMAT}.json"
+    if (found := _recalled(kept)) is None:
+        with path.open("rb") as file:
+            found = _read_elf(ELFFile(file))
+        _keep(kept, found)
+    return found
+
+
+def _recalled(kept: Path) -> ElfFacts | None:
+    try:
+        values = json.loads(kept.read_bytes())
+        return ElfFacts(
+            values["machine"],
+            values["bits"],
+            tuple(values["needed"]),
+            {prefix: tuple(version) for prefix, version in values["versions"].items()},
+            frozenset(values["defined"]),
+            frozenset(values["undefined"]),
+            {prefix: tuple(version) for prefix, version in values["provides"].items()},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _keep(kept: Path, found: ElfFacts) -> None:
+    values = {name: getattr(found, name) for name in ("machine", "bits", "needed", "versions")}
+    values |= {"defined": sorted(found.defined), "undefined": sorted(found.undefined)}
+    values["provides"] = dict(found.provides)
+    # What can't be kept is read again.
+    with contextlib.suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        part = kept.with_name(f".{kept.name}.{os.getpid()}.{threading.get_ident()}")
+        part.write_text(json.dumps(values), encoding="utf-8")
+        part.replace(kept)
 
 
 def _read_elf(elf: ELFFile) -> ElfFacts:

@@ -44,6 +44,7 @@ class Board:
     :ivar kind: of a unit in lab.toml, the board that it is one of; None for that board itself.
     :ivar host: the SSH destination, from lab.toml; the board's own name if it says nothing.
     :ivar serial: its serial line, from lab.toml: a device or a URL that pyserial knows.
+    :ivar python: its Python, from lab.toml: as the login finds it, or an absolute path.
     :ivar root: device root, from lab.toml; absolute, or relative to the login's home.
     :ivar on_switch: from lab.toml, what is run on the board after a switch, word by word; empty:
         nothing.
@@ -69,6 +70,7 @@ class Board:
     kind: str | None = None
     host: str | None = None
     serial: str | None = None
+    python: str = "python3"
     root: str = layout.DEFAULT_ROOT
     on_switch: tuple[str, ...] = ()
     on_switch_timeout_s: float = 30.0
@@ -78,7 +80,9 @@ class Board:
         return self.emulation is not None
 
 
-_LAB_KEYS = frozenset({"kind", "host", "root", "serial", "on_switch", "on_switch_timeout_s"})
+_LAB_KEYS = frozenset(
+    {"kind", "host", "python", "root", "serial", "on_switch", "on_switch_timeout_s"}
+)
 _OWN_KEYS = {f.name: f for f in fields(Board) if f.name not in _LAB_KEYS | {"name"}}
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "cores": (int,),
@@ -310,6 +314,11 @@ def _check_values(board: Board, path: Path) -> None:
         fail("image", "an emulated board needs the name of an image in edge/images")
     if board.serial == "":
         raise UsageError(f"{lab_file()}: 'boards.{board.name}.serial' must be a port, not empty")
+    if not re.fullmatch(r"/.+|[A-Za-z0-9_][A-Za-z0-9_.+-]*", board.python):
+        raise UsageError(
+            f"{lab_file()}: 'boards.{board.name}.python' must be a program's name or its absolute "
+            f"path, not {board.python!r}"
+        )
     for key in ("cores", "memory_mib"):
         if getattr(board, key) < 1:
             fail(key, "must be at least 1")

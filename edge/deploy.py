@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
-import getpass
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +13,7 @@ from edge import (
     agreement,
     artifact,
     build,
+    history,
     layout,
     model,
     preflight,
@@ -25,6 +23,7 @@ from edge import (
     runner,
     runtime,
     support,
+    switch,
 )
 from edge import store as store_module
 from edge.agreement import Agreement
@@ -32,13 +31,14 @@ from edge.artifact import Artifact, ElfFacts
 from edge.board import Board
 from edge.errors import BoardError, EdgeError, UsageError
 from edge.facts import Facts
+from edge.layout import DeviceLayout
 from edge.options import DEFAULT, Delegate, Options
 from edge.preflight import Finding
 from edge.python import Python
 from edge.release import Release, Script
 from edge.runtime import Runtime
 from edge.session import Session
-from edge.store import Store
+from edge.store import Blob, Damaged, Store
 
 Progress = Callable[[str], None]
 
@@ -81,8 +81,12 @@ class Choice:
     cflags: str | None = None
 
 
-_SMALL_BYTES = 1 << 20
-"""Files below that are sent in no time, but a Python package has hundreds."""
+BeforeSwitch = Callable[[Session, Release, str | None], None]
+"""A last check while both releases are on the board, which raises to keep the old one live: the
+session, the new release, the id of the one that is live."""
+
+_SPEAK_S = 2.0
+"""Between two lines that tell how far a transfer is."""
 
 OWN = Choice()
 """Everything as the board's file says."""
@@ -133,6 +137,19 @@ def check(target: Board, choice: Choice) -> None:
     if choice.library is not None:
         runtime.own_library(choice.library, engine)
     _delegate_files(choice.delegate, engine)
+
+
+def _packages(
+    chosen: Runtime, interpreter: Python, facts: Facts | None, progress: Progress
+) -> tuple[Artifact, ...]:
+    """What the processor can't run, nothing that is installed on the board mends."""
+    try:
+        return runtime.fetch_packages(chosen, interpreter, progress)
+    except UsageError:
+        if facts is not None:
+            needed = chosen.features.get(interpreter.machine, ())
+            preflight.insist(preflight.cpu(facts, needed, chosen.name))
+        raise
 
 
 def _delegate_files(delegate: Delegate | None, engine: str) -> list[Artifact]:
@@ -191,7 +208,7 @@ def stack(
         files += [
             artifact.of_file(layout.onboard_script(), release.SCRIPT_PLACE, executable=True),
             artifact.of_file(built.library, release.LIBEDGE_PLACE),
-            *runtime.fetch_packages(chosen, interpreter, progress),
+            *_packages(chosen, interpreter, facts, progress),
         ]
     files += _delegate_files(choice.delegate, engine)
     if facts is not None:
@@ -327,6 +344,58 @@ def candidates(facts: Facts, arch: str, progress: Progress) -> Iterator[tuple[st
             yield name, needs
 
 
+def onto(
+    session: Session,
+    found: Sequence[Artifact],
+    progress: Progress,
+    *,
+    choice: Choice = OWN,
+    options: Options = DEFAULT,
+    smoke: bool = True,
+    before_switch: BeforeSwitch | None = None,
+    wait_s: float = 0.0,
+    verify: bool = False,
+) -> Deployment:
+    """Make ``found``, the models, live on a board with what runs them: :func:`deploy`, if needed.
+
+    What the board said of itself the last time is enough to guess the release's id; whether that
+    one is live, and nothing has touched it since it was found in order, is one question. As long as
+    the board was not booted again, what it said is taken to hold.
+
+    :param verify: ask the board again, and read everything back, also if nothing has changed.
+    """
+    seen = None if verify else session.remembered
+    wanted = None
+    if seen is not None:
+        interpreter = python_for(session, choice)
+        wanted = prepare(
+            session.board, found, progress, choice=choice, interpreter=interpreter, facts=seen
+        )
+        device = DeviceLayout(seen.root)
+        program = device.blob(wanted.runner.sha256)
+        state = store_module.state(session.transport, program, device.root, wanted.id)
+        if state.settled:
+            return Deployment(
+                session.board.name, session.transport.name, wanted, wanted.id, 0, 0, ()
+            )
+        if state.boot_id and state.boot_id == seen.boot_id:
+            now = dataclasses.replace(
+                seen, free_bytes=state.free_bytes, memory_available_bytes=None, clock_ahead_s=None
+            )
+            session = dataclasses.replace(session, given=now)
+        else:
+            wanted = None
+    return deploy(
+        session,
+        wanted or prepared(session, found, progress, choice),
+        progress,
+        options=options,
+        smoke=smoke,
+        before_switch=before_switch,
+        wait_s=wait_s,
+    )
+
+
 def deploy(
     session: Session,
     wanted: Release,
@@ -334,27 +403,33 @@ def deploy(
     *,
     options: Options = DEFAULT,
     smoke: bool = True,
-    before_switch: Callable[[Session, Release, str | None], None] | None = None,
+    before_switch: BeforeSwitch | None = None,
+    wait_s: float = 0.0,
 ) -> Deployment:
     """Make ``wanted`` the live release; at any instant the old or the new one is live and whole.
 
-    :param before_switch: called when all models were checked, under the store's lock, with the id
-        of the release that is live; what it raises keeps that one live.
+    If it is live already, its content is verified, and what is damaged is sent again.
+
+    :param before_switch: called after the check of the models.
+    :param wait_s: for the store's lock, if somebody else holds it.
     :raises UsageError: the release does not fit the board, or a model does not run on it.
     :raises BoardError: the board failed, or computes something else than this machine.
     """
-    with staged(session, wanted, progress) as stage:
+    with staged(session, wanted, progress, wait_s=wait_s) as stage:
         checked: list[Agreement] = []
-        previous = stage.store.current()
-        if previous != wanted.id:
+        previous = stage.store.live
+        if previous == wanted.id and _was_told(session, wanted.id):
+            # Verified again, repaired perhaps; the application need not hear of it.
+            stage.store.switch(wanted.id)
+            stage.store.settle(wanted.id)
+        else:
             for model in wanted.models if smoke else ():
                 progress(f"checking {model.path.name} on the board")
                 checked.append(_smoke(session, wanted, model, options))
             if before_switch is not None:
                 before_switch(session, wanted, previous)
-            stage.store.switch(wanted.id)
-            stage.keep()
-            stage.store.append_log(_log_line(session, wanted, smoke))
+            flags = [] if smoke else ["--no-smoke"]
+            switch.to(session, stage.store, wanted.id, "deploy", progress, flags=flags)
         stage.keep()
         return Deployment(
             session.board.name,
@@ -367,13 +442,19 @@ def deploy(
         )
 
 
+def _was_told(session: Session, release_id: str) -> bool:
+    """Did the switch to it come to its end, ``on_switch`` included?"""
+    last = history.read(session.transport, session.device)[-1:]
+    return [(entry.id, entry.verb != "failed") for entry in last] == [(release_id, True)]
+
+
 @dataclass
 class Stage:
     """A release that is whole on the board, while its store is locked for us."""
 
     store: Store
-    sent_bytes: int
-    sent_files: int
+    sent_bytes: int = 0
+    sent_files: int = 0
     kept: bool = False
 
     def keep(self) -> None:
@@ -382,10 +463,14 @@ class Stage:
 
 
 @contextlib.contextmanager
-def staged(session: Session, wanted: Release, progress: Progress) -> Iterator[Stage]:
+def staged(
+    session: Session, wanted: Release, progress: Progress, *, wait_s: float = 0.0
+) -> Iterator[Stage]:
     """Put ``wanted`` beside the live release, under the store's lock.
 
     A release that was not on the board before is dropped at the end unless it is to be kept.
+
+    :param wait_s: for the store's lock, if somebody else holds it.
     """
     device, transport = session.device, session.transport
     program = wanted.runner
@@ -399,17 +484,14 @@ def staged(session: Session, wanted: Release, progress: Progress) -> Iterator[St
             progress,
         )
     )
-    first = store_module.install_runner(transport, program.path, program.sha256, device.root)
-    sent_bytes, sent_files = (program.size_bytes, 1) if first else (0, 0)
-    with store_module.open(
-        transport, device.blob(program.sha256), device.root, owner=_owner()
-    ) as store:
-        stage = Stage(store, sent_bytes, sent_files)
+    store, first = store_module.hold(transport, program, device.root, progress, wait_s=wait_s)
+    with store:
+        stage = Stage(store)
+        if first:
+            stage.sent_bytes, stage.sent_files = program.size_bytes, 1
         created = False
         try:
-            _send(stage, wanted, device.root, progress)
-            links = {a.place: a.sha256 for a in wanted.artifacts}
-            created = store.create_release(wanted.id, links, wanted.manifest)
+            created = _placed(stage, wanted, device.root, progress)
             # What waits for the board on another channel learns here that the link is gone.
             with store.heartbeat(on_lost=transport.close):
                 yield stage
@@ -422,31 +504,40 @@ def staged(session: Session, wanted: Release, progress: Progress) -> Iterator[St
                         transport.run(["rm", "-f", device.blob(program.sha256)])
 
 
+def _placed(stage: Stage, wanted: Release, root: PurePosixPath, progress: Progress) -> bool:
+    """Have the release on the board, all of it; whether it was not there before."""
+    links = {a.place: a.sha256 for a in wanted.artifacts}
+    _send(stage, wanted, root, progress)
+    for _ in wanted.artifacts:
+        try:
+            return stage.store.create_release(wanted.id, links, wanted.manifest)
+        except Damaged as damaged:
+            # Found out one by one; each is gone from the store, and is sent again.
+            progress(f"{damaged}")
+            _send(stage, wanted, root, progress)
+    return stage.store.create_release(wanted.id, links, wanted.manifest)
+
+
 def _send(stage: Stage, wanted: Release, root: PurePosixPath, progress: Progress) -> None:
     """Put what the board lacks into its store."""
     contents = {a.sha256: a for a in wanted.artifacts}
     there = stage.store.have([(a.sha256, a.size_bytes) for a in contents.values()])
-    missing = [a for a in contents.values() if there[a.sha256] != a.size_bytes]
-    send_bytes = sum(a.size_bytes - (there[a.sha256] or 0) for a in missing)
+    missing = [
+        Blob(a.path, a.sha256, a.size_bytes, a.executable, there[a.sha256] or 0)
+        for a in contents.values()
+        if there[a.sha256] != a.size_bytes
+    ]
+    if not missing:
+        return
+    send_bytes = sum(blob.size_bytes - blob.offset_bytes for blob in missing)
     preflight.insist(preflight.room(root, stage.store.free_bytes, send_bytes))
-    small = [item for item in missing if item.size_bytes < _SMALL_BYTES]
-    if len(small) > 1:
-        total = sum(item.size_bytes for item in small)
-        progress(f"sending {len(small)} small files ({total / 1e6:.2f} MB)")
-    # The small ones first: that one line is said for all of them.
-    for item in sorted(missing, key=lambda item: item.size_bytes >= _SMALL_BYTES):
-        start = there[item.sha256] or 0
-        told = item.size_bytes >= _SMALL_BYTES or len(small) == 1
-        stage.store.put(
-            item.path,
-            item.sha256,
-            item.size_bytes,
-            executable=item.executable,
-            offset=start,
-            progress=_told(item, start, progress) if told else lambda _: None,
-        )
-        stage.sent_bytes += item.size_bytes - start
-        stage.sent_files += 1
+    resumed = sum(blob.offset_bytes for blob in missing)
+    kept = f"; {resumed / 1e6:.2f} MB of them are there already" if resumed else ""
+    files = "1 file" if len(missing) == 1 else f"{len(missing)} files"
+    progress(f"sending {files} ({send_bytes / 1e6:.2f} MB{kept})")
+    stage.store.put(missing, _told(send_bytes, progress))
+    stage.sent_bytes += send_bytes
+    stage.sent_files += len(missing)
 
 
 def _smoke(session: Session, wanted: Release, model: Artifact, options: Options) -> Agreement:
@@ -463,32 +554,21 @@ def _smoke(session: Session, wanted: Release, model: Artifact, options: Options)
     return result
 
 
-def _told(item: Artifact, offset: int, progress: Progress) -> Callable[[int], None]:
-    """A counter of sent bytes that speaks at the start and then every two seconds."""
-    progress(f"sending {item.place} ({(item.size_bytes - offset) / 1e6:.2f} MB)")
+def _told(total_bytes: int, progress: Progress) -> Callable[[int], None]:
+    """A counter of sent bytes that speaks every two seconds."""
     began = spoke = time.monotonic()
-    sent = offset
+    sent = 0
 
     def count(piece_bytes: int) -> None:
         nonlocal sent, spoke
         sent += piece_bytes
         now = time.monotonic()
-        if now - spoke >= 2:
+        if now - spoke >= _SPEAK_S:
             spoke = now
-            rate = (sent - offset) / (now - began)
+            rate = sent / (now - began)
             progress(
-                f"  {sent / 1e6:.1f} of {item.size_bytes / 1e6:.1f} MB, {rate / 1e6:.2f} MB/s, "
-                f"{(item.size_bytes - sent) / rate:.0f} s left"
+                f"  {sent / 1e6:.1f} of {total_bytes / 1e6:.1f} MB, {rate / 1e6:.2f} MB/s, "
+                f"{(total_bytes - sent) / rate:.0f} s left"
             )
 
     return count
-
-
-def _owner() -> str:
-    return f"{getpass.getuser()}@{platform.node()}"
-
-
-def _log_line(session: Session, wanted: Release, smoke: bool) -> str:
-    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    flags = "" if smoke else " --no-smoke"
-    return f"{now} {wanted.id} {_owner()} board={session.board.name}{flags}\n"

@@ -34,6 +34,7 @@ while [ ! -d "$near" ]; do near=$(dirname "$near"); done
 kind() { head -c 20 "$1" | od -An -v -tx1 | tr -d ' \n'; }
 first() { for file; do [ -r "$file" ] && { tr '\0' ' ' <"$file"; return; }; done; }
 echo "root=$root"
+read -r boot </proc/sys/kernel/random/boot_id && echo "boot=$boot"
 echo "user=$(id -un)"
 echo "kernel=$(uname -sr)"
 echo "kernel_machine=$(uname -m)"
@@ -230,6 +231,7 @@ class Facts:
     :ivar cpus_allowed: ``0-3``: where the login's programs may run.
     :ivar clock_ahead_s: the board's clock less this machine's.
     :ivar throttled: the Raspberry Pi firmware's bits: see ``preflight``.
+    :ivar boot_id: another one after every boot; empty if unknown.
     """
 
     root: PurePosixPath
@@ -260,6 +262,7 @@ class Facts:
     cpus_allowed: str = ""
     clock_ahead_s: float | None = None
     throttled: int | None = None
+    boot_id: str = ""
 
     @property
     def cpu(self) -> str:
@@ -322,8 +325,12 @@ def read(transport: Transport, root: str, timeout_s: float = 60.0) -> Facts:
     :param root: device root, absolute or relative to the login's home.
     :raises BoardError: the board has no POSIX shell, or answers what makes no sense.
     """
-    text = _ask(transport, _FACTS, root, timeout_s)
-    return parse(text, now_s=time.time())
+    return parse(ask(transport, root, timeout_s), now_s=time.time())
+
+
+def ask(transport: Transport, root: str, timeout_s: float = 60.0) -> str:
+    """What the board answers: the text for :func:`parse`. Parameters and errors as :func:`read`."""
+    return _ask(transport, _FACTS, root, timeout_s)
 
 
 def read_condition(transport: Transport, timeout_s: float = 60.0) -> Condition:
@@ -423,6 +430,7 @@ def parse(text: str, *, now_s: float | None = None) -> Facts:
         cpus_allowed=said.one("allowed"),
         clock_ahead_s=None if clock is None or now_s is None else clock - now_s,
         throttled=_throttled(said.one("throttled")),
+        boot_id=said.one("boot"),
     )
 
 

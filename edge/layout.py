@@ -99,6 +99,16 @@ def runs_dir() -> Path:
     return cache_dir() / "runs"
 
 
+def elf_dir() -> Path:
+    """What ELF files say of themselves, a file each."""
+    return cache_dir() / "elf"
+
+
+def facts_dir() -> Path:
+    """What boards said of themselves the last time, a file each."""
+    return cache_dir() / "facts"
+
+
 def logs_dir() -> Path:
     return cache_dir() / "logs"
 

@@ -92,7 +92,7 @@ def look(
     found = list(_userland(board, facts))
     for elf, file in zip(elves, files, strict=True):
         found += _loadable(elf, file, facts, offer, runtime, alternatives)
-    found += _features(facts, needs_features, runtime)
+    found += cpu(facts, needs_features, runtime)
     found += _disk(facts, send_bytes)
     found += _memory(facts, models)
     found += _clock(facts)
@@ -277,23 +277,25 @@ def _proposal(facts: Facts, runtime: str, alternatives: Alternatives | None) -> 
     return proposal
 
 
-def _features(facts: Facts, needed: tuple[str, ...], runtime: str) -> Iterator[Finding]:
+def cpu(facts: Facts, needed: tuple[str, ...], runtime: str) -> tuple[Finding, ...]:
+    """Has the processor what a runtime's library uses without asking?"""
     if not needed:
-        return
+        return ()
     who = runtime or "the runtime"
     missing = missing_features(facts, needed)
     if not missing:
         known = "" if facts.features else " (unknown whether the board has them)"
-        yield Finding("cpu", "ok", f"{who} needs {', '.join(needed)}{known}")
-        return
-    yield Finding(
-        "cpu",
-        "stop",
-        f"{who} needs the CPU features {', '.join(needed)}; the board's "
-        f"{facts.cpu or 'processor'} has no {', '.join(missing)} (it has "
-        f"{', '.join(facts.features)})",
-        "choose a runtime that is built for this core with --runtime, or your own with --lib",
-        users_fault=True,
+        return (Finding("cpu", "ok", f"{who} needs {', '.join(needed)}{known}"),)
+    return (
+        Finding(
+            "cpu",
+            "stop",
+            f"{who} needs the CPU features {', '.join(needed)}; the board's "
+            f"{facts.cpu or 'processor'} has no {', '.join(missing)} (it has "
+            f"{', '.join(facts.features)})",
+            "choose a runtime that is built for this core with --runtime, or your own with --lib",
+            users_fault=True,
+        ),
     )
 
 

@@ -82,7 +82,8 @@ def read(transport: Transport, program: str = "python3", *, timeout_s: float = 6
     if outcome.exit_code in (126, 127):
         raise BoardError(
             f"{transport.name} has no {program}: install Python 3 there (Debian: "
-            "`apt install python3 python3-numpy`), or use --engine tflite, which needs none"
+            "`apt install python3 python3-numpy`), name it in lab.toml "
+            "(`python`), or use --engine tflite, which needs none"
         )
     return parse(outcome.text, f"{program} on {transport.name}", program, outcome.error_text)
 
@@ -105,7 +106,8 @@ def parse(text: str, name: str, program: str = "python3", error_text: str = "") 
     if (major, minor) < OLDEST:
         raise BoardError(
             f"{name} is {major}.{minor}: the engines python and native need "
-            f"{'.'.join(map(str, OLDEST))} or newer; use --engine tflite"
+            f"{'.'.join(map(str, OLDEST))} or newer; name one in lab.toml "
+            '(python = "/opt/python3.11/bin/python3"), or use --engine tflite'
         )
     if values["implementation"] != "cpython":
         raise BoardError(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # a table of boards should not wait for SSH and scipy to be i
     from edge.fleet import Fleet, Result
     from edge.image import BuiltImage
     from edge.inspection import Contents, Delegation
+    from edge.installed import Installed
     from edge.machine import Access
     from edge.preflight import Finding
     from edge.reference import Arrays
@@ -366,8 +367,9 @@ def deployment_lines(done: Deployment) -> list[str]:
     sent = f"{done.sent_files} file{plural}, {size(done.sent_bytes)} sent"
     if not done.sent_files:
         sent = "nothing to send"
+    live = "is live" if done.changed else "is live already"
     lines = [
-        f"{done.board} ({done.target}): release {wanted.id} is live, "
+        f"{done.board} ({done.target}): release {wanted.id} {live}, "
         f"{len(wanted.models)} model{'s' if len(wanted.models) != 1 else ''}, {sent}"
     ]
     if done.previous and done.changed:
@@ -470,6 +472,55 @@ def fleet_json(
 
 def _one_line(error: Exception | None) -> str:
     return " ".join(str(error).split("\n"))
+
+
+def releases_table(target: str, found: Sequence[Installed]) -> Table:
+    """What is on a board."""
+    made = table(
+        f"releases on {target}", ["release", "", "last live", "by", "models", "runs with"], left=6
+    )
+    for column in ("size", "frees"):
+        made.add_column(column, justify="right", no_wrap=True)
+    for one in found:
+        stored, last = one.stored, one.last
+        marks = {"live": stored.live, "pinned": stored.pinned, "in use": stored.in_use}
+        when = stored.created if last is None else last.time
+        made.add_row(
+            stored.id,
+            ", ".join(name for name, true in marks.items() if true),
+            f"{when:%Y-%m-%d %H:%M} UTC" + ("" if last else " (made)"),
+            "" if last is None else " ".join([last.who, *last.flags]),
+            "damaged" if one.manifest is None else ", ".join(one.models),
+            "" if one.manifest is None else f"{one.manifest.engine}, {one.manifest.runtime}",
+            size(stored.size_bytes),
+            size(stored.own_bytes),
+        )
+    return made
+
+
+def installed_json(one: Installed) -> dict[str, Any]:
+    stored, last = one.stored, one.last
+    return {
+        "release": stored.id,
+        "live": stored.live,
+        "pinned": stored.pinned,
+        "in_use": stored.in_use,
+        "created": stored.created.isoformat(),
+        "size_bytes": stored.size_bytes,
+        "own_bytes": stored.own_bytes,
+        "models": None if one.manifest is None else list(one.models),
+        "engine": None if one.manifest is None else one.manifest.engine,
+        "runtime": None if one.manifest is None else one.manifest.runtime,
+        "last": None
+        if last is None
+        else {
+            "time": last.time.isoformat(),
+            "who": last.who,
+            "board": last.board,
+            "verb": last.verb,
+            "flags": list(last.flags),
+        },
+    }
 
 
 def title(board: str, emulated: bool) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
+import hashlib
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from edge import emulator, facts, image, layout, machine
 from edge.board import Board
-from edge.errors import UsageError
+from edge.errors import BoardError, UsageError
 from edge.facts import Condition, Facts
 from edge.layout import DeviceLayout
 from edge.machine import Machine
@@ -24,30 +27,62 @@ from edge.transport.ssh import SshTarget
 class Session:
     """An open connection to a board.
 
-    :ivar facts: read when the session was opened.
+    :ivar given: its facts, where the board need not be asked for them.
     :ivar python: the board's Python, as its shell finds it or as an absolute path.
     """
 
     board: Board
     transport: Transport
-    facts: Facts
+    given: Facts | None = None
     python: str = "python3"
+
+    @functools.cached_property
+    def facts(self) -> Facts:
+        """Asked of the board at the first use.
+
+        :raises BoardError: the board has no POSIX shell, or answers what makes no sense.
+        """
+        if self.given is not None:
+            return self.given
+        text = facts.ask(self.transport, self.board.root)
+        found = facts.parse(text, now_s=time.time())
+        # What can't be kept is asked again.
+        with contextlib.suppress(OSError):
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            self._memory.write_text(text, encoding="utf-8")
+        return found
+
+    @property
+    def remembered(self) -> Facts | None:
+        """What the board said the last time, for a guess that it then confirms or not."""
+        if self.given is not None:
+            return self.given
+        try:
+            return facts.parse(self._memory.read_text(encoding="utf-8"))
+        except (OSError, ValueError, BoardError):
+            return None
 
     @property
     def device(self) -> DeviceLayout:
         return DeviceLayout(self.facts.root)
 
+    @property
+    def _memory(self) -> Path:
+        board = self.board
+        address = repr((board.name, board.host, board.root, self.transport.name))
+        return layout.facts_dir() / hashlib.sha256(address.encode()).hexdigest()[:16]
+
 
 @contextlib.contextmanager
 def connect(board: Board, progress: Callable[[str], None]) -> Iterator[Session]:
-    """Reach ``board`` and read its facts; whatever was started for it is stopped at the end.
+    """Reach ``board``; whatever was started for it is stopped at the end.
 
     :raises UnreachableError: nobody answers, or the login or the host key is refused.
     :raises HostError: an emulated board can't be started on this machine.
     """
     with contextlib.ExitStack() as stack:
         if board.local:
-            opened = _opened(board, LocalTransport(board.name))
+            opened = Session(board, LocalTransport(board.name), python=board.python)
         elif board.emulation == "user":
             opened = _user_mode(board, progress)
         elif board.emulation == "machine":
@@ -150,15 +185,7 @@ def _image(board: Board) -> str:
 
 
 def _over_ssh(board: Board, target: SshTarget) -> Session:
-    return _opened(board, ssh.connect(target))
-
-
-def _opened(board: Board, transport: Transport) -> Session:
-    try:
-        return Session(board, transport, facts.read(transport, board.root))
-    except BaseException:
-        transport.close()
-        raise
+    return Session(board, ssh.connect(target), python=board.python)
 
 
 def _user_mode(board: Board, progress: Callable[[str], None]) -> Session:

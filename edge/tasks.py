@@ -34,6 +34,8 @@ _STACK = {
 }
 """What runs on which board."""
 
+_WAIT = "seconds to wait if somebody else holds the board; 0: be told who, and end"
+
 _OPTIONS = {
     "signature": "key of a signature; inputs and outputs then have its names",
     "shape": "an input's shape, NAME=1x224x224x3; may be given several times",
@@ -138,6 +140,14 @@ def _number(flag: str, text: str, *, whole: bool = True) -> float:
         kind = "a whole number" if whole else "a number"
         raise UsageError(f"{flag} {text}: must be {kind}")
     return number
+
+
+def _seconds(flag: str, text: str) -> float:
+    from edge.errors import UsageError
+
+    if (seconds := _number(flag, text, whole=False)) < 0:
+        raise UsageError(f"{flag} {text}: must be 0 or more seconds")
+    return seconds
 
 
 def _path(text: str | None) -> Any:
@@ -267,6 +277,8 @@ def build(
         **_BUILD,
         "smoke": "before the switch, compare each model's output with this machine's",
         **_FLEET,
+        "verify": "read everything on the board back, also if nothing has changed",
+        "wait": _WAIT,
     },
 )
 @_clear
@@ -293,6 +305,8 @@ def deploy(
     lto: bool = False,
     cflags: str | None = None,
     smoke: bool = True,
+    verify: bool = False,
+    wait: str = "0",
     json: bool = False,
 ) -> None:
     """Build, check, push what changed, verify on the board, switch live.
@@ -323,6 +337,7 @@ def deploy(
     )
     fleet.check(bounds, len(targets))
     tolerance = canary_module.tolerance(_number("--max-slowdown", max_slowdown, whole=False))
+    wait_s = _seconds("--wait", wait)
     for target in targets:
         deploy_module.check(target, choice)
     found = deploy_module.models(_models(model), report.progress, options)
@@ -339,13 +354,16 @@ def deploy(
             )
             canary_module.insist(opened, compared[opened.board.name])
 
-        return deploy_module.deploy(
+        return deploy_module.onto(
             opened,
-            deploy_module.prepared(opened, found, progress, choice),
+            found,
             progress,
+            choice=choice,
             options=options,
             smoke=smoke,
             before_switch=compare if opened.board.name in canaries else None,
+            wait_s=wait_s,
+            verify=verify,
         )
 
     if len(targets) == 1:
@@ -368,6 +386,205 @@ def deploy(
         raise Exit(code=made.exit_code)
 
 
+@task(help={"board": _BOARD, "host": _HOST, "json": _JSON})
+@_clear
+def releases(_: Any, board: str, host: str | None = None, json: bool = False) -> None:
+    """List the releases on a board: which is live, when and by whom it became so, what is in it.
+
+    invoke releases --board rpi4
+    """
+    from edge import board as board_module
+    from edge import installed, report, session
+
+    target = board_module.load(board, host=host)
+    with session.connect(target, report.progress) as opened:
+        found = installed.releases(opened, report.progress)
+        where = opened.transport.name
+    if json:
+        report.print_json([report.installed_json(one) for one in found])
+    elif found:
+        report.print_table(report.releases_table(f"{target.name} ({where})", found))
+    else:
+        report.print_line(f"{target.name} ({where}): nothing is deployed")
+
+
+@task(
+    help={
+        "board": _BOARD,
+        "host": _HOST,
+        "to": "id of a release, or its beginning, instead of the one that was live before",
+        "wait": _WAIT,
+        "json": _JSON,
+    }
+)
+@_clear
+def rollback(
+    _: Any,
+    board: str,
+    host: str | None = None,
+    to: str | None = None,
+    wait: str = "0",
+    json: bool = False,
+) -> None:
+    """Make an earlier release live again; nothing is sent.
+
+    invoke rollback --board rpi4
+    invoke rollback --board rpi4 --to 3f2a
+
+    It is verified on the board first, and the board's on_switch runs, as with a deploy. Twice in a
+    row leads back to where it began.
+    """
+    from edge import board as board_module
+    from edge import installed, report, session
+
+    wait_s = _seconds("--wait", wait)
+    target = board_module.load(board, host=host)
+    with session.connect(target, report.progress) as opened:
+        before, now = installed.roll_back(opened, report.progress, to=to, wait_s=wait_s)
+        where = opened.transport.name
+    if json:
+        report.print_json(
+            {"board": target.name, "target": where, "release": now, "previous": before}
+        )
+    elif before == now:
+        report.print_line(f"{target.name} ({where}): release {now} is live already")
+    else:
+        report.print_line(f"{target.name} ({where}): release {now} is live, before: {before}")
+
+
+@task(
+    help={
+        "board": _BOARD,
+        "host": _HOST,
+        "keep": "how many releases stay, those that were live last",
+        "wait": _WAIT,
+        "json": _JSON,
+    }
+)
+@_clear
+def prune(
+    _: Any,
+    board: str,
+    host: str | None = None,
+    keep: str = "3",
+    wait: str = "0",
+    json: bool = False,
+) -> None:
+    """Drop old releases from a board.
+
+    invoke prune --board rpi4 --keep 2
+
+    The live one, pinned ones (`invoke pin`) and those that a running process was started from stay
+    in any case.
+    """
+    from edge import board as board_module
+    from edge import installed, report, session
+
+    number, wait_s = int(_number("--keep", keep)), _seconds("--wait", wait)
+    target = board_module.load(board, host=host)
+    with session.connect(target, report.progress) as opened:
+        dropped, kept = installed.prune(opened, report.progress, keep=number, wait_s=wait_s)
+        where = opened.transport.name
+    freed = sum(stored.own_bytes for stored in dropped)
+    if json:
+        report.print_json(
+            {
+                "board": target.name,
+                "target": where,
+                "dropped": [stored.id for stored in dropped],
+                "kept": [stored.id for stored in kept],
+            }
+        )
+    else:
+        names = ", ".join(stored.id for stored in dropped) or "nothing"
+        report.print_line(
+            f"{target.name} ({where}): dropped {names}"
+            + (f", at least {report.size(freed)} freed" if dropped else "")
+            + f"; {len(kept)} stay"
+        )
+
+
+@task(
+    help={
+        "board": _BOARD,
+        "host": _HOST,
+        "release": "its id, or the beginning of it: see `invoke releases`",
+        "remove": "let it be dropped again",
+        "wait": _WAIT,
+        "json": _JSON,
+    }
+)
+@_clear
+def pin(
+    _: Any,
+    board: str,
+    release: str,
+    host: str | None = None,
+    remove: bool = False,
+    wait: str = "0",
+    json: bool = False,
+) -> None:
+    """Keep a release on a board whatever `invoke prune` drops.
+
+    invoke pin --board rpi4 --release 3f2a
+    invoke pin --board rpi4 --release 3f2a --remove
+    """
+    from edge import board as board_module
+    from edge import installed, report, session
+
+    wait_s = _seconds("--wait", wait)
+    target = board_module.load(board, host=host)
+    with session.connect(target, report.progress) as opened:
+        found = installed.pin(opened, report.progress, release, pinned=not remove, wait_s=wait_s)
+        where = opened.transport.name
+    if json:
+        report.print_json(
+            {"board": target.name, "target": where, "release": found, "pinned": not remove}
+        )
+    else:
+        state = "may be dropped" if remove else "is pinned"
+        report.print_line(f"{target.name} ({where}): release {found} {state}")
+
+
+@task(
+    help={
+        "board": _BOARD,
+        "host": _HOST,
+        "force": "also if a program that runs was started from a release",
+        "wait": _WAIT,
+        "json": _JSON,
+    }
+)
+@_clear
+def undeploy(
+    _: Any,
+    board: str,
+    host: str | None = None,
+    force: bool = False,
+    wait: str = "0",
+    json: bool = False,
+) -> None:
+    """Remove every release from a board, pinned ones too; its deployments.log stays.
+
+    invoke undeploy --board rpi4
+    """
+    from edge import board as board_module
+    from edge import installed, report, session
+
+    wait_s = _seconds("--wait", wait)
+    target = board_module.load(board, host=host)
+    with session.connect(target, report.progress) as opened:
+        removed = installed.undeploy(opened, report.progress, force=force, wait_s=wait_s)
+        where = opened.transport.name
+    if json:
+        report.print_json(
+            {"board": target.name, "target": where, "removed": [stored.id for stored in removed]}
+        )
+    else:
+        names = ", ".join(stored.id for stored in removed) or "nothing was deployed"
+        report.print_line(f"{target.name} ({where}): removed: {names}")
+
+
 @task(
     iterable=["model", "shape"],
     help={
@@ -379,6 +596,7 @@ def deploy(
         "duration": "stop after this many seconds even with fewer samples; 0: no limit",
         "warmup": "invocations before the first sample",
         "iterations": "invocations per sample; 0: as many as the board's clock needs",
+        "wait": _WAIT,
     },
 )
 @_clear
@@ -400,6 +618,7 @@ def bench(
     duration: str = "0",
     warmup: str = "20",
     iterations: str = "0",
+    wait: str = "0",
     json: bool = False,
 ) -> None:
     """Measure latency on a board; what is live there stays live.
@@ -427,6 +646,7 @@ def bench(
         options=options,
     )
     bench_module.check_plan(plan)
+    wait_s = _seconds("--wait", wait)
     target = board_module.load(board, host=host)
     groups = bench_module.groups(engine)
     for group in groups:
@@ -439,7 +659,7 @@ def bench(
         for group in groups:
             choice = _choice(group[0], runtime, lib, options)
             wanted = deploy_module.prepared(opened, found, report.progress, choice)
-            with deploy_module.staged(opened, wanted, report.progress):
+            with deploy_module.staged(opened, wanted, report.progress, wait_s=wait_s):
                 for item in wanted.models:
                     arguments = (opened, wanted, item, plan, library, report.progress)
                     if len(group) == 1:
@@ -959,7 +1179,22 @@ def build_image(_: Any, board: str, json: bool = False) -> None:
 
 qemu = Collection("qemu", up, down, status, build_image)
 namespace = Collection(
-    boards, build, deploy, bench, infer, inspect, probe, doctor, console, bootstrap, qemu
+    boards,
+    build,
+    deploy,
+    releases,
+    rollback,
+    prune,
+    pin,
+    undeploy,
+    bench,
+    infer,
+    inspect,
+    probe,
+    doctor,
+    console,
+    bootstrap,
+    qemu,
 )
 
 

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -338,12 +339,34 @@ def pretended(name: str, seen: Facts) -> Session:
 
 def test_a_cortex_a8_is_spared_what_it_can_not_run() -> None:
     black = pretended("beaglebone-black", facts.parse(recorded.BEAGLEBONE_BLACK))
-    python = Python("/usr/bin/python3", "3.9", "armv7l", "cp39", "1.24.2")
     found = deploy.models([INT8], print)
+    # Installing numpy, or another Python, would be in vain.
+    for version, numpy in (("3.9", "1.19.5"), ("3.11", None), ("3.13", "2.2")):
+        python = Python(
+            "/usr/bin/python3", version, "armv7l", f"cp{version.replace('.', '')}", numpy
+        )
+        with pytest.raises(
+            UsageError, match=r"needs the CPU features neon, vfpv4.* no vfpv4 .*--lib"
+        ):
+            deploy.prepare(black.board, found, print, interpreter=python, facts=black.facts)
+    python = Python("/usr/bin/python3", "3.9", "armv7l", "cp39", "1.24.2")
     wanted = deploy.prepare(black.board, found, print, interpreter=python, facts=black.facts)
     assert wanted.runtime == "tflite-runtime-2.14.0"
     with pytest.raises(UsageError, match=r"needs the CPU features neon, vfpv4.* no vfpv4 .*--lib"):
         deploy.deploy(black, wanted, print)
+
+
+def test_the_python_that_lab_toml_names_runs_models(command: Command, tmp_path: Path) -> None:
+    beside = tmp_path / "beside/python3"
+    beside.parent.mkdir()
+    beside.write_text(f'#!/bin/sh\necho >> "{tmp_path}/called"\nexec {sys.executable} "$@"\n')
+    beside.chmod(0o755)
+    lab = f'[boards.localhost]\nroot = "{tmp_path}/root"\npython = "{beside}"\n'
+    (tmp_path / "lab.toml").write_text(lab, encoding="utf-8")
+    words = ("--board", "localhost", "--engine", "python", "--model", INT8)
+    assert answer(command("deploy", *words, "--json"))["changed"]
+    # It was asked what it is, and ran the model.
+    assert len((tmp_path / "called").read_text().splitlines()) >= 2
 
 
 def test_a_jetson_nano_is_told_which_runtime_it_can_load() -> None:

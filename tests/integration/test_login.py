@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from edge import board, build, debian, facts, probe
 from edge import store as store_module
 from edge.errors import BoardError, UsageError
+from edge.store import Blob
 from edge.transport import ssh
 from edge.transport.command import MAX_LINE_BYTES, login_line
 from edge.transport.local import LocalTransport
@@ -242,7 +243,7 @@ def test_a_board_with_another_login_shell_and_little_else(
         content = hashlib.sha256(source.read_bytes()).hexdigest()
         blob = root / "store" / program.sha256
         with store_module.open(there, blob, root, owner="me") as store:
-            assert store.put(source, content, source.stat().st_size)
+            store.put([Blob(source, content, source.stat().st_size)])
             links = {"bin/edge-run": program.sha256, "models/m": content}
             release = hashlib.sha256(b"{}").hexdigest()[:16]
             assert store.create_release(release, links, b"{}")

@@ -128,6 +128,7 @@ def test_the_lab_file_adds_where_a_board_is(
     lab.write_text('[boards.rpi4]\nhost = "pi@10.0.0.7"\nroot = "/srv/edge"\n', encoding="utf-8")
     assert (board.load("rpi4").host, board.load("rpi4").root) == ("pi@10.0.0.7", "/srv/edge")
     assert board.load("rpi4", host="other").host == "other"
+    assert board.load("rpi4").python == "python3"
     assert board.load("rpi5").host is None
 
 
@@ -150,6 +151,7 @@ def test_the_lab_file_adds_where_a_board_is(
         ("[boards.rpi4]\non_switch_timeout_s = nan\n", ["on_switch_timeout_s", "more than 0"]),
         ("[boards.rpi4]\non_switch_timeout_s = true\n", ["on_switch_timeout_s", "a number"]),
         ('[board.rpi4]\nhost = "x"\n', ["'board'", "did you mean 'boards'"]),
+        ('[boards.rpi4]\npython = "-c"\n', ["boards.rpi4.python", "absolute path", "'-c'"]),
         ("boards = 4\n", ["table of tables"]),
         ("[boards]\nrpi4 = 4\n", ["boards.rpi4"]),
     ],

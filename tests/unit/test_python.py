@@ -34,7 +34,7 @@ def test_a_boards_python() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (said(version="3.8.10"), "3.9 or newer; use --engine tflite"),
+        (said(version="3.8.10"), "3.9 or newer; name one in lab.toml"),
         (said(version="2.7.18"), "3.9 or newer"),
         (said(implementation="pypy"), "for CPython"),
         (said(missing="ctypes json"), "lacks the modules ctypes, json"),

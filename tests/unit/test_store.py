@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+import os
+import random
 import threading
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -12,12 +16,13 @@ from hypothesis import strategies as st
 
 from edge import abi
 from edge import store as store_module
+from edge.artifact import Artifact
 from edge.errors import BoardError, EdgeError, HostError, UsageError
-from edge.store import Store
+from edge.store import Blob, Damaged, Held, State, Store, Stored
 from edge.testing import Expect, Fail, FakeProcess, FakeTransport, Reply
 
 ABI = abi.constant("EDGE_ABI_VERSION")
-GREETING = Reply(b"ok edge-store 1 %d 12345 -" % ABI)
+GREETING = Reply(b"ok edge-store 2 %d 12345 -" % ABI)
 SHA, OTHER = "a" * 64, "b" * 64
 ID, OLD_ID = "0123456789abcdef", "f" * 16
 ROOT = PurePosixPath("/home/pi/edge root")
@@ -32,11 +37,18 @@ def talk(*script: Expect | Reply | Fail) -> tuple[Store, FakeProcess]:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     path = tmp_path / "model"
-    path.write_bytes(bytes(range(256)) * 2000)
+    # What can't be packed goes as it is.
+    path.write_bytes(random.Random(0).randbytes(SIZE))
     return path
 
 
 SIZE = 512_000
+
+
+def framed(content: bytes) -> bytes:
+    """As the protocol carries what can't be packed."""
+    pieces = [content[at : at + 262144] for at in range(0, len(content), 262144)]
+    return b"".join(b"%d %d\n" % (len(piece), len(piece)) + piece for piece in pieces)
 
 
 # --- opening
@@ -65,17 +77,17 @@ def test_an_owner_is_one_word_and_not_endless() -> None:
     ("greeting", "message"),
     [
         (b"ok edge-store 1 999 5 -", r"speaks store protocol 1, ABI 999.*deploy with this edge"),
-        (b"ok edge-store 2 %d 5 -" % ABI, "speaks store protocol 2"),
+        (b"ok edge-store 1 %d 5 -" % ABI, "speaks store protocol 1"),
         (b"err 12 held by Ada%20L since 2026-01-02T03:04:05Z", "held by Ada L since 2026.*: wait"),
         (b"err 12 held by %1B[31mred since now", r"held by \?\[31mred since"),
         (b"err 9 no space for 5 bytes", "pi@fake: no space for 5 bytes"),
         (b"Welcome to pi, the friendly board", "Welcome to pi.*login shell prints"),
         (b"", "answered ''"),
         (b"ok", "not in its protocol"),
-        (b"ok edge-store 1 1 -5 -", "not in its protocol"),
-        (b"ok edge-store 1 1 5 ../..", "not in its protocol"),
-        (b"ok edge-store 1 1 5 - more", "not in its protocol"),
-        (b"ok edge-store 1 1 " + b"9" * 5000 + b" -", "not in its protocol"),
+        (b"ok edge-store 2 1 -5 -", "not in its protocol"),
+        (b"ok edge-store 2 1 5 ../..", "not in its protocol"),
+        (b"ok edge-store 2 1 5 - more", "not in its protocol"),
+        (b"ok edge-store 2 1 " + b"9" * 5000 + b" -", "not in its protocol"),
         (b"err 0 fine", "not in its protocol"),
         (b"err 99 what", "not in its protocol"),
         (b"err -1 what", "not in its protocol"),
@@ -120,42 +132,70 @@ def test_have_asks_in_batches() -> None:
 @pytest.mark.parametrize("offset", [0, 300_000, SIZE])
 def test_put_sends_the_rest_and_tells_how_much(model: Path, offset: int) -> None:
     head = f"put {SHA} {SIZE} {offset} 555\n".encode()
-    store, process = talk(Expect(head + model.read_bytes()[offset:]), Reply(b"ok stored"))
+    store, process = talk(Expect(head + framed(model.read_bytes()[offset:])), Reply(b"ok stored"))
     sent: list[int] = []
-    assert store.put(model, SHA, SIZE, executable=True, offset=offset, progress=sent.append)
+    store.put([Blob(model, SHA, SIZE, executable=True, offset_bytes=offset)], sent.append)
     assert sum(sent) == SIZE - offset
     process.assert_done()
 
 
-def test_put_of_what_was_there(model: Path) -> None:
-    store, process = talk(
-        Expect(f"put {SHA} {SIZE} 0 444\n".encode() + model.read_bytes()), Reply(b"ok have")
-    )
-    assert store.put(model, SHA, SIZE) is False
+def test_put_does_not_wait_for_each_reply(model: Path) -> None:
+    content = model.read_bytes()
+    one = f"put {SHA} {SIZE} 0 444\n".encode() + framed(content)
+    two = f"put {OTHER} 10 0 444\n".encode() + framed(content[:10])
+    # Both are sent before the first reply is there to be read.
+    store, process = talk(Expect(one + two), Reply(b"ok stored"), Reply(b"ok have"))
+    store.put([Blob(model, SHA, SIZE), Blob(model, OTHER, 10)])
+    process.assert_done()
+
+
+def test_put_waits_for_replies_now_and_then(model: Path) -> None:
+    count = store_module._AHEAD + 2
+    blobs = [Blob(model, f"{number:064x}", 1) for number in range(count)]
+    asked = [Expect(f"put {b.sha256} 1 0 444\n".encode() + framed(model.read_bytes()[:1]))
+             for b in blobs]  # fmt: skip
+    first, rest = asked[: store_module._AHEAD + 1], asked[store_module._AHEAD + 1 :]
+    store, process = talk(*first, Reply(b"ok stored"), *rest, *[Reply(b"ok stored")] * (count - 1))
+    store.put(blobs)
+    process.assert_done()
+
+
+def test_put_stops_at_a_refusal_and_the_connection_goes_on(model: Path) -> None:
+    count = store_module._AHEAD + 10
+    blobs = [Blob(model, f"{number:064x}", 1) for number in range(count)]
+    replies = [Reply(b"err 9 no space for 1 bytes"), *[Reply(b"ok stored")] * store_module._AHEAD]
+    store, process = talk(*replies, Expect(b"ping\n"), Reply(b"ok pong"))
+    process._script.insert(0, Expect(b""))
+    sent: list[int] = []
+    with pytest.raises(BoardError, match="no space for 1 bytes"):
+        store.put(blobs, sent.append)
+    assert len(sent) == store_module._AHEAD + 1
+    process._unmatched = b""
+    store.ping()
     process.assert_done()
 
 
 def test_put_sends_a_damaged_part_again_once(model: Path) -> None:
     content = model.read_bytes()
-    again = Expect(f"put {SHA} {SIZE} 0 444\n".encode() + content)
+    again = Expect(f"put {SHA} {SIZE} 0 444\n".encode() + framed(content))
     store, process = talk(
-        Expect(f"put {SHA} {SIZE} 9 444\n".encode() + content[9:]),
+        Expect(f"put {SHA} {SIZE} 9 444\n".encode() + framed(content[9:])),
         Reply(b"err 13 damaged"),
         again,
         Reply(b"ok stored"),
         again,
         Reply(b"err 13 damaged"),
     )
-    assert store.put(model, SHA, SIZE, offset=9) is True
-    with pytest.raises(BoardError, match="damaged"):
-        store.put(model, SHA, SIZE)
+    store.put([Blob(model, SHA, SIZE, offset_bytes=9)])
+    with pytest.raises(Damaged, match="damaged"):
+        store.put([Blob(model, SHA, SIZE)])
     process.assert_done()
 
 
 def test_put_of_a_file_that_became_shorter_ends_the_connection(model: Path) -> None:
     store, process = talk()
     with pytest.raises(HostError, match="became shorter"):
-        store.put(model, SHA, SIZE + 1)
+        store.put([Blob(model, SHA, SIZE + 1)])
     # Framing is lost: not another byte, not even a quit.
     sent = len(process.sent)
     with pytest.raises(BoardError, match="is lost"):
@@ -165,17 +205,16 @@ def test_put_of_a_file_that_became_shorter_ends_the_connection(model: Path) -> N
 
 
 def test_put_of_a_file_that_grew_sends_what_was_announced(model: Path) -> None:
-    store, process = talk(
-        Expect(f"put {SHA} 10 0 444\n".encode() + model.read_bytes()[:10]), Reply(b"ok stored")
-    )
-    store.put(model, SHA, 10)
+    content = framed(model.read_bytes()[:10])
+    store, process = talk(Expect(f"put {SHA} 10 0 444\n".encode() + content), Reply(b"ok stored"))
+    store.put([Blob(model, SHA, 10)])
     process.assert_done()
 
 
 def test_put_of_a_missing_file_asks_nothing(tmp_path: Path) -> None:
     store, process = talk(Expect(b"ping\n"), Reply(b"ok pong"))
     with pytest.raises(HostError, match="can't read"):
-        store.put(tmp_path / "none", SHA, 1)
+        store.put([Blob(tmp_path / "none", SHA, 1)])
     store.ping()
     process.assert_done()
 
@@ -193,7 +232,7 @@ def test_what_the_store_said_before_it_ended(model: Path) -> None:
     ):
         store = Store(Ends(GREETING, last), "pi@fake")
         with pytest.raises(BoardError, match=message):
-            store.put(model, SHA, SIZE)
+            store.put([Blob(model, SHA, SIZE)])
 
 
 def test_releases() -> None:
@@ -209,6 +248,13 @@ def test_releases() -> None:
         Expect(b"log 5\nline\n"), Reply(b"ok"),
         Expect("log 3\né\n".encode()), Reply(b"ok"),
         Expect(b"drop %s\n" % OLD_ID.encode()), Reply(b"ok"),
+        Expect(b"switch -\n"), Reply(b"ok " + ID.encode()),
+        Expect(b"settle %s 5\nline\n" % ID.encode()), Reply(b"ok"),
+        Expect(b"settle %s 0\n" % ID.encode()), Reply(b"ok"),
+        Expect(b"pin %s\n" % ID.encode()), Reply(b"ok"),
+        Expect(b"unpin %s\n" % ID.encode()), Reply(b"ok"),
+        Expect(b"clear\n"), Reply(b"ok"),
+        Expect(b"clear force\n"), Reply(b"ok"),
         Expect(b"ping\n"), Reply(b"ok pong"),
         Expect(b"quit\n"), Reply(b"ok bye"),
     )  # fmt: skip
@@ -221,10 +267,41 @@ def test_releases() -> None:
     store.append_log("line\n")
     store.append_log("é")
     store.drop(OLD_ID)
+    assert store.switch(None) == ID
+    store.settle(ID, "line")
+    store.settle(ID)
+    store.pin(ID)
+    store.unpin(ID)
+    store.clear()
+    store.clear(force=True)
     store.ping()
     assert store.quit() == 0
     process.assert_done()
     assert process.closed
+
+
+def test_a_list_of_releases() -> None:
+    words = f"{ID}:1700000000:100:20:cu {OLD_ID}:0:7:0:- {SHA}:9:9:9:p"
+    store, _ = talk(Expect(b"list\n"), Reply(b"ok " + words.encode()), Reply(b"ok"))
+    made = datetime.datetime(2023, 11, 14, 22, 13, 20, tzinfo=datetime.timezone.utc)
+    first, second, third = store.releases()
+    assert first == Stored(ID, made, 100, 20, live=True, pinned=False, in_use=True)
+    assert (second.live, second.pinned, second.in_use) == (False, False, False)
+    assert (third.id, third.pinned) == (SHA, True)
+    assert store.releases() == ()
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "x", f"{ID}:1:1:1", f"{ID}:1:1:1:", f"{ID}:1:1:1:x", f"{ID}:-1:1:1:-", f"{ID}:1:1:1:-:",
+        f"../../{ID}:1:1:1:-", f"{ID}:{9 * 10**17}:1:1:-", f"{ID}:٣:1:1:-", "",
+    ],
+)  # fmt: skip
+def test_no_list_of_releases(word: str) -> None:
+    store, _ = talk(Reply(f"ok {ID}:1:1:1:- {word}".encode()))
+    with pytest.raises(BoardError, match="not in its protocol"):
+        store.releases()
 
 
 def test_leaving_the_block_quits() -> None:
@@ -287,6 +364,10 @@ CALLS: list[Callable[[Store], object]] = [
     lambda store: store.current(),
     lambda store: store.append_log("x"),
     lambda store: store.drop(ID),
+    lambda store: store.settle(ID, "x"),
+    lambda store: store.releases(),
+    lambda store: store.pin(ID),
+    lambda store: store.clear(),
     lambda store: store.ping(),
     lambda store: store.quit(),
 ]
@@ -442,3 +523,130 @@ def test_a_root_that_can_not_be_made(model: Path) -> None:
     with pytest.raises(BoardError, match=r"can't create .*Read-only file system"):
         store_module.install_runner(board, model, SHA, ROOT)
     assert board.files == {}
+
+
+# --- the lock
+
+
+def artifact(path: Path) -> Artifact:
+    return Artifact(path, "bin/edge-run", SHA, SIZE, executable=True)
+
+
+HELD = b"err 12 held by %s since 2026-01-02T03:04:05Z"
+
+
+class Lock:
+    """A board whose lock is let go after some tries."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, holder: str, tries: int) -> None:
+        self.now_s, self.tries = 0.0, tries
+        self.board = FakeTransport()
+        self.board.answer_start([RUNNER, "store"], lambda: self._answer(quote(holder, safe="@")))
+        monkeypatch.setattr("edge.store.time.monotonic", lambda: self.now_s)
+        monkeypatch.setattr("edge.store.time.sleep", self._sleep)
+        self.said: list[str] = []
+
+    def _answer(self, holder: str) -> FakeProcess:
+        self.tries -= 1
+        return FakeProcess(GREETING if self.tries < 0 else Reply(HELD % holder.encode()))
+
+    def _sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+    def hold(self, model: Path, wait_s: float = 0.0) -> Store:
+        store, sent = store_module.hold(
+            self.board, artifact(model), ROOT, self.said.append, wait_s=wait_s
+        )
+        assert not sent
+        return store
+
+
+def test_a_held_lock_is_refused_at_once(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = Lock(monkeypatch, "bob@other pid 7", 1)
+    with pytest.raises(Held, match=r"held by bob@other pid 7 since 2026.*--wait") as caught:
+        lock.hold(model)
+    assert (caught.value.owner, caught.value.since) == ("bob@other pid 7", "2026-01-02T03:04:05Z")
+    assert lock.now_s == 0
+
+
+def test_a_held_lock_can_be_waited_for(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = Lock(monkeypatch, "bob@other pid 7", 20)
+    assert lock.hold(model, wait_s=60).free_bytes == 12345
+    assert lock.said == [
+        "waiting for bob@other pid 7, who holds the board since 2026-01-02T03:04:05Z"
+    ]
+    lock = Lock(monkeypatch, "bob@other pid 7", 10_000)
+    with pytest.raises(Held):
+        lock.hold(model, wait_s=60)
+    assert 60 <= lock.now_s < 62
+
+
+def test_ones_own_dead_process_is_waited_for(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a cut link the board holds the lock until it notices."""
+    dead = 999_999_998  # above any kernel's limit
+    lock = Lock(monkeypatch, f"{store_module.who()} pid {dead}", 50)
+    assert lock.hold(model).live is None
+    for holder in (
+        store_module.owner(),
+        f"{store_module.who()} pid 99999999999999999999",
+        f"someone@else pid {dead}",
+    ):
+        lock = Lock(monkeypatch, holder, 50)
+        with pytest.raises(Held):
+            lock.hold(model)
+        assert lock.now_s == 0
+    assert store_module.owner().endswith(f" pid {os.getpid()}")
+
+
+def test_a_board_without_the_runner_gets_it(model: Path) -> None:
+    board = FakeTransport().on(["sh"], exit_code=10).on(["chmod"])
+    board.on(lambda argv: argv[1:2] == ("store",))
+    answers = [FakeProcess(Fail("ended without an answer: not found")), FakeProcess(GREETING)]
+    board.answer_start([RUNNER, "store"], lambda: answers.pop(0))
+    store, sent = store_module.hold(board, artifact(model), ROOT, print)
+    assert sent and store.free_bytes == 12345
+
+
+def test_a_runner_that_is_there_and_fails_is_told_once(model: Path) -> None:
+    board = FakeTransport().on(["sh"])
+    board.answer_start([RUNNER, "store"], lambda: FakeProcess(Fail("ended: Exec format error")))
+    with pytest.raises(BoardError, match="Exec format error"):
+        store_module.hold(board, artifact(model), ROOT, print)
+    assert len([call for call in board.calls if call.verb == "start"]) == 1
+
+
+# --- without the lock
+
+
+BOOT = "0f8fad5b-d9cb-469f-a165-70867728950e"
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "stdout", "found"),
+    [
+        (0, f"ok settled {BOOT} 77\n", State(True, BOOT, 77)),
+        (0, f"ok unsettled {BOOT} 77\n", State(False, BOOT, 77)),
+        (0, "ok settled - 0\n", State(True, "", 0)),
+        (0, f"ok settled {BOOT}\n", State()),
+        (0, "ok settled ../.. 1\n", State()),
+        (0, f"ok settled {BOOT} -1\n", State()),
+        (0, "settled\n", State()),
+        (127, "", State()),
+        (1, f"ok settled {BOOT} 77\n", State()),
+    ],
+)
+def test_a_state(exit_code: int, stdout: str, found: State) -> None:
+    board = FakeTransport().on([RUNNER, "store"], exit_code=exit_code, stdout=stdout.encode())
+    assert store_module.state(board, RUNNER, ROOT, ID) == found
+    assert board.commands == [(str(RUNNER), "store", "--root", str(ROOT), "--settled", ID)]
+
+
+def test_listed() -> None:
+    board = FakeTransport().on([RUNNER, "store"], stdout=f"ok {ID}:1:2:3:c\n".encode())
+    (found,) = store_module.listed(board, RUNNER, ROOT)
+    assert (found.id, found.live, found.size_bytes, found.own_bytes) == (ID, True, 2, 3)
+    for code, output in ((0, b"ok x\n"), (0, b""), (1, b"ok\n"), (127, b"\x1b[2J")):
+        board = FakeTransport().on([RUNNER, "store"], exit_code=code, stdout=output)
+        with pytest.raises(BoardError, match="not in its protocol") as caught:
+            store_module.listed(board, RUNNER, ROOT)
+        assert str(caught.value).isprintable()
