@@ -122,6 +122,7 @@ class Store {
   Result build(const std::string &id, const Links &links, const std::string &manifest,
                const std::string &sums);
   Result replace(const std::string &id, const std::string &part);
+  Result intact(const Links &links);
   Result whole(const std::string &id, const std::string &sums, bool contents);
   Result append_log(const std::string &text);
   Result unlink_durably(const char *name);
@@ -496,6 +497,27 @@ Result Store::name_arrived() {
 // Is every file of the release there, and the store's own file? With `contents` the bytes are
 // hashed as well, but for those that this connection hashed as they came: a damaged file leaves the
 // store, so that the next deploy sends it again.
+// Has each stored file that is to be linked its hash? One that has not leaves the store, so that it
+// is sent again. Found out here, before anything runs from the release.
+Result Store::intact(const Links &links) {
+  for (const auto &[path, sha] : links) {
+    Descriptor file(openat(store_.get(), sha.c_str(), kReadFlags));
+    struct stat info;
+    // What is missing, build() tells.
+    if (!file.valid() || fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode)) continue;
+    const auto known = verified_.find(sha);
+    if (known != verified_.end() && known->second == Stamp(info)) continue;
+    Sha256 hash;
+    STORE_TRY(hash_prefix(file.get(), static_cast<uint64_t>(info.st_size), &hash));
+    if (hash.hex() != sha) {
+      if (unlinkat(store_.get(), sha.c_str(), 0) == 0) (void)sync_dir(store_.get());
+      return fail(EDGE_CORRUPT, path + " was damaged in the store, and removed: send it again");
+    }
+    if (verified_.size() < kMaxLinks) verified_[sha] = Stamp(info);
+  }
+  return {};
+}
+
 Result Store::whole(const std::string &id, const std::string &sums, bool contents) {
   const std::string name = "releases/" + id;
   const std::string again = ": deploy it again";
@@ -567,6 +589,7 @@ Result Store::release(const Words &words, std::string *answer) {
                 "the manifest's sha256 does not begin with " + id + ": send it again");
   }
   STORE_TRY(name_arrived());
+  STORE_TRY(intact(links));
   if (released(id)) {
     std::string there;
     Result found = read_sums(releases_.get(), id, &there);
@@ -964,7 +987,11 @@ Result Store::serve(const std::string &line, std::string *answer, bool *quit) {
 int Store::tell_settled() {
   const std::string &id = flags_.settled;
   const bool holds = open_root(false).ok() && current() == id && settled(id);
-  return channel_.reply(holds ? "ok settled" : "ok unsettled").status;
+  const std::string boot = boot_id();
+  return channel_
+      .reply(std::string(holds ? "ok settled " : "ok unsettled ") + (boot.empty() ? "-" : boot) +
+             " " + number(free_bytes()))
+      .status;
 }
 
 int Store::tell_list() {

@@ -11,17 +11,16 @@
 namespace edge::store {
 namespace {
 
-// A power cut may take back what the times of files promise; empty if the kernel doesn't say.
-std::string boot_id() {
-  const std::string text = read_small_file("/proc/sys/kernel/random/boot_id");
-  return text.substr(0, text.find('\n'));
-}
-
 std::string record_of(const std::string &id, const std::string &state) {
   return "release " + id + "\nboot " + boot_id() + "\nstate " + state + "\n";
 }
 
 }  // namespace
+
+std::string boot_id() {
+  const std::string text = read_small_file("/proc/sys/kernel/random/boot_id");
+  return text.substr(0, text.find('\n'));
+}
 
 Result state_of(int releases, const std::string &id, std::string *state) {
   std::string sums;
