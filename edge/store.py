@@ -609,8 +609,12 @@ def state(
     match reply.text.split(" "):
         case ["settled" | "unsettled" as word, boot_id, free] if _BOOT.fullmatch(
             boot_id
-        ) and _NUMBER.fullmatch(free):
-            return State(word == "settled", "" if boot_id == "-" else boot_id, int(free))
+        ) and (free == "-" or _NUMBER.fullmatch(free)):
+            return State(
+                word == "settled",
+                "" if boot_id == "-" else boot_id,
+                None if free == "-" else int(free),
+            )
     return State()
 
 

@@ -987,11 +987,8 @@ Result Store::serve(const std::string &line, std::string *answer, bool *quit) {
 int Store::tell_settled() {
   const std::string &id = flags_.settled;
   const bool holds = open_root(false).ok() && current() == id && settled(id);
-  const std::string boot = boot_id();
-  return channel_
-      .reply(std::string(holds ? "ok settled " : "ok unsettled ") + (boot.empty() ? "-" : boot) +
-             " " + number(free_bytes()))
-      .status;
+  const std::string free = root_.valid() ? number(free_bytes()) : "-";
+  return channel_.reply((holds ? "ok settled " : "ok unsettled ") + boot_id() + " " + free).status;
 }
 
 int Store::tell_list() {

@@ -627,6 +627,7 @@ BOOT = "0f8fad5b-d9cb-469f-a165-70867728950e"
         (0, f"ok settled {BOOT} 77\n", State(True, BOOT, 77)),
         (0, f"ok unsettled {BOOT} 77\n", State(False, BOOT, 77)),
         (0, "ok settled - 0\n", State(True, "", 0)),
+        (0, "ok unsettled - -\n", State()),
         (0, f"ok settled {BOOT}\n", State()),
         (0, "ok settled ../.. 1\n", State()),
         (0, f"ok settled {BOOT} -1\n", State()),

@@ -19,7 +19,9 @@ std::string record_of(const std::string &id, const std::string &state) {
 
 std::string boot_id() {
   const std::string text = read_small_file("/proc/sys/kernel/random/boot_id");
-  return text.substr(0, text.find('\n'));
+  Words words;
+  const bool known = split(text.substr(0, text.find('\n')), &words) && words.size() == 1;
+  return known ? words[0] : "-";
 }
 
 Result state_of(int releases, const std::string &id, std::string *state) {
@@ -61,7 +63,8 @@ Result write_settled(int root, const std::string &id, const std::string &state) 
 
 bool reads_settled(int root, const std::string &id, const std::string &state) {
   std::string text;
-  return !boot_id().empty() && read_text(root, kSettled, 1000, &text).ok() &&
+  // A power cut may take back what the times of files promise.
+  return boot_id() != "-" && read_text(root, kSettled, 1000, &text).ok() &&
          text == record_of(id, state);
 }
 

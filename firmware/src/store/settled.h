@@ -12,8 +12,7 @@ namespace edge::store {
 constexpr char kSettled[] = "settled";
 constexpr char kSettledPart[] = ".settled.part";
 
-// Another one after every boot: a power cut may take back what the times of files promise. Empty if
-// the kernel doesn't say.
+// The kernel's name for this boot; `-` if it doesn't say.
 std::string boot_id();
 
 // What a write to any file of the release changes: a sha256 over the path, device, inode, size and
