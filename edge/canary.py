@@ -128,8 +128,8 @@ def insist(session: Session, comparisons: Sequence[Comparison]) -> None:
     slow = [found.text for found in comparisons if not found.holds]
     if slow:
         raise BoardError(
-            f"{session.transport.name}: {'; '.join(slow)}: the old release stays live; if that is "
-            "what you want, allow more with --max-slowdown"
+            f"on {session.transport.name} {'; '.join(slow)}: the old release stays live; if that "
+            "is what you want, allow more with --max-slowdown"
         )
 
 

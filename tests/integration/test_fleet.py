@@ -25,8 +25,7 @@ JOBS = 4
 MODELS = dataset.FOLDER / dataset.MODELS_FOLDER
 MODEL = MODELS / "mlp-int8.tflite"
 
-# Runs the command, and says at its end how much it took. VmHWM would count what Python's start
-# costs anyhow; that is the same for few boards and many.
+# Runs the command, and says at its end how much memory and how many open files it took.
 CHILD = """
 import os, resource, sys, threading
 from pathlib import Path
@@ -38,13 +37,13 @@ def watch():
         most = max(most, len(os.listdir("/proc/self/fd")))
 threading.Thread(target=watch, daemon=True).start()
 from edge import tasks
-sys.argv = ["edge", *sys.argv[2:]]
+usage, sys.argv = Path(sys.argv[1]), ["edge", *sys.argv[2:]]
 try:
     tasks.main()
 finally:
     over.set()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    Path(sys.orig_argv[sys.orig_argv.index("-c") + 2]).write_text(f"{peak} {most}")
+    usage.write_text(f"{peak} {most}")
 """
 
 
