@@ -142,7 +142,7 @@ class Store {
   Descriptor store_;
   Descriptor releases_;
   Descriptor lock_;
-  // By sha256: what this connection received.
+  // By sha256: what this connection received, and what it has hashed.
   std::map<std::string, Arrival> arrived_;
   std::map<std::string, Stamp> verified_;
   // The state of the release that this connection's last `switch` verified.
@@ -494,9 +494,6 @@ Result Store::name_arrived() {
   return with_space(std::move(result), bytes);
 }
 
-// Is every file of the release there, and the store's own file? With `contents` the bytes are
-// hashed as well, but for those that this connection hashed as they came: a damaged file leaves the
-// store, so that the next deploy sends it again.
 // Has each stored file that is to be linked its hash? One that has not leaves the store, so that it
 // is sent again. Found out here, before anything runs from the release.
 Result Store::intact(const Links &links) {
@@ -518,6 +515,9 @@ Result Store::intact(const Links &links) {
   return {};
 }
 
+// Is every file of the release there, and the store's own file? With `contents` the bytes are
+// hashed as well, but for those that this connection has hashed: a damaged file leaves the
+// store, so that the next deploy sends it again.
 Result Store::whole(const std::string &id, const std::string &sums, bool contents) {
   const std::string name = "releases/" + id;
   const std::string again = ": deploy it again";
