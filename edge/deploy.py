@@ -25,6 +25,7 @@ from edge import (
     support,
     switch,
 )
+from edge import facts as facts_module
 from edge import store as store_module
 from edge.agreement import Agreement
 from edge.artifact import Artifact, ElfFacts
@@ -416,16 +417,15 @@ def deploy(
     :raises BoardError: the board failed, or computes something else than this machine.
     """
     with staged(session, wanted, progress, wait_s=wait_s) as stage:
-        checked: list[Agreement] = []
+        checked: Sequence[Agreement] = ()
         previous = stage.store.live
         if previous == wanted.id and _was_told(session, wanted.id):
             # Verified again, repaired perhaps; the application need not hear of it.
             stage.store.switch(wanted.id)
             stage.store.settle(wanted.id)
         else:
-            for model in wanted.models if smoke else ():
-                progress(f"checking {model.path.name} on the board")
-                checked.append(_smoke(session, wanted, model, options))
+            if smoke:
+                checked = _gate(session, wanted, options, progress)
             if before_switch is not None:
                 before_switch(session, wanted, previous)
             flags = [] if smoke else ["--no-smoke"]
@@ -540,10 +540,36 @@ def _send(stage: Stage, wanted: Release, root: PurePosixPath, progress: Progress
     stage.sent_files += len(missing)
 
 
-def _smoke(session: Session, wanted: Release, model: Artifact, options: Options) -> Agreement:
+def _gate(
+    session: Session, wanted: Release, options: Options, progress: Progress
+) -> list[Agreement]:
+    """Run each model on the board against this machine's answer, in the memory that is free."""
+    memory_bytes = facts_module.memory_available(session.transport, session.facts)
+    checked = []
+    for item in wanted.models:
+        progress(f"checking {item.path.name} on the board")
+        checked.append(_smoke(session, wanted, item, options, memory_bytes))
+    return checked
+
+
+def _smoke(
+    session: Session,
+    wanted: Release,
+    model: Artifact,
+    options: Options,
+    memory_bytes: int | None,
+) -> Agreement:
     expected = reference.compute(model.path, options=options)
     name = PurePosixPath(model.place).name
-    got, _ = runner.infer(session, wanted, model, expected.inputs_file, options=options, each=False)
+    got, _ = runner.infer(
+        session,
+        wanted,
+        model,
+        expected.inputs_file,
+        options=options,
+        each=False,
+        memory_bytes=memory_bytes,
+    )
     result = agreement.compare(name, got, expected)
     if not result.ok:
         raise BoardError(

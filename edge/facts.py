@@ -333,6 +333,19 @@ def ask(transport: Transport, root: str, timeout_s: float = 60.0) -> str:
     return _ask(transport, _FACTS, root, timeout_s)
 
 
+def memory_available(transport: Transport, facts: Facts) -> int | None:
+    """What a program can have at this moment without swapping, in bytes; None: it can't be told.
+
+    :param facts: of the board, for the limit of the login's control group.
+    """
+    outcome = transport.run(["grep", "MemAvailable", "/proc/meminfo"])
+    found = re.fullmatch(r"MemAvailable:\s+([0-9]{1,15}) kB\n", outcome.text)
+    amounts = [int(found[1]) * 1024] if found else []
+    if facts.memory_limit_bytes is not None:
+        amounts.append(facts.memory_limit_bytes)
+    return min(amounts, default=None)
+
+
 def read_condition(transport: Transport, timeout_s: float = 60.0) -> Condition:
     """Ask the board how it is; this starts each of its Pythons, and ``sudo -n true``."""
     return parse_condition(_ask(transport, _CONDITION, "", timeout_s))

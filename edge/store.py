@@ -607,9 +607,9 @@ def state(
     if not outcome.ok or not isinstance(reply, _Reply) or reply.code:
         return State()
     match reply.text.split(" "):
-        case ["settled" | "unsettled" as word, boot_id, free] if _BOOT.fullmatch(
-            boot_id
-        ) and (free == "-" or _NUMBER.fullmatch(free)):
+        case ["settled" | "unsettled" as word, boot_id, free] if _BOOT.fullmatch(boot_id) and (
+            free == "-" or _NUMBER.fullmatch(free)
+        ):
             return State(
                 word == "settled",
                 "" if boot_id == "-" else boot_id,
