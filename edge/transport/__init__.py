@@ -96,7 +96,10 @@ class Transport(Protocol):
         """Copy a host file to the board by ``cat``; no SFTP needed. Not atomic: see the store."""
 
     def get(self, source: PurePosixPath, target: Path, *, timeout_s: float = 60.0) -> None:
-        """Copy a board file to the host; ``target`` appears only when it is complete."""
+        """Copy a board file to the host; ``target`` appears only when it is complete.
+
+        :raises BoardError: it can't be read, or is longer than ``command.MAX_FILE_BYTES``.
+        """
 
     def close(self) -> None: ...
 

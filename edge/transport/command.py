@@ -14,6 +14,9 @@ MAX_OUTPUT_BYTES = 64 << 20
 """What ``run`` keeps of one stream unless more is asked for: a runaway program must not fill the
 host's memory."""
 
+MAX_FILE_BYTES = 1 << 30
+"""What ``get`` takes: a file on a board may have no end."""
+
 STDERR_TAIL_BYTES = 8192
 """What a started program's standard error is remembered by, for messages."""
 

@@ -20,7 +20,13 @@ from typing import IO
 
 from edge.errors import BoardError
 from edge.transport import Outcome, Process, Transport
-from edge.transport.command import MAX_OUTPUT_BYTES, STDERR_TAIL_BYTES, program, words
+from edge.transport.command import (
+    MAX_FILE_BYTES,
+    MAX_OUTPUT_BYTES,
+    STDERR_TAIL_BYTES,
+    program,
+    words,
+)
 from edge.transport.hostfile import appearing, readable
 
 _CHUNK = 1 << 16
@@ -351,9 +357,12 @@ def _below_home(path: PurePosixPath) -> Path:
 
 
 def _copy(reader: IO[bytes], writer: IO[bytes], timeout_s: float, doing: str) -> None:
-    deadline = time.monotonic() + timeout_s
+    deadline, copied = time.monotonic() + timeout_s, 0
     while data := reader.read(1 << 20):
         writer.write(data)
+        copied += len(data)
+        if copied > MAX_FILE_BYTES:
+            raise BoardError(f"{doing}: it is longer than {MAX_FILE_BYTES >> 20} MiB")
         now = time.monotonic()
         if now >= deadline:
             raise BoardError(f"{doing} made no progress for {timeout_s:g} s")

@@ -33,6 +33,7 @@ from paramiko.common import MSG_CHANNEL_REQUEST
 from edge.errors import BoardError, EdgeError, HostError, UnreachableError, UsageError
 from edge.transport import Outcome, Process, Transport, certificate, host_keys, known_hosts
 from edge.transport.command import (
+    MAX_FILE_BYTES,
     MAX_OUTPUT_BYTES,
     STDERR_TAIL_BYTES,
     login_line,
@@ -398,19 +399,13 @@ class SshTransport(Transport):
         stdout = bytearray()
         deadline = time.monotonic() + timeout_s
         what = f"'{program(command)}'"
-        with self._exec(command, what, timeout_s, MAX_OUTPUT_BYTES) as channel:
-
-            def keep(data: bytes) -> None:
-                stdout.extend(data)
-                if len(stdout) > limit_bytes:
-                    raise BoardError(
-                        f"{what} on {self.name} wrote more than {limit_bytes >> 20} MiB"
-                    )
-
+        with self._exec(
+            command, what, timeout_s, stderr_bytes=MAX_OUTPUT_BYTES, limit_bytes=limit_bytes
+        ) as channel:
             chunks = (stdin[i : i + _CHUNK] for i in range(0, len(stdin), _CHUNK))
             code = channel.converse(
                 chunks,
-                keep,
+                stdout.extend,
                 lambda moved: deadline,
                 f"did not end in {timeout_s:g} s",
             )
@@ -429,7 +424,7 @@ class SshTransport(Transport):
         command = ("sh", "-c", 'cat > "$1"', "sh", str(target))
         with (
             readable(source).open("rb") as reader,
-            self._exec(command, what, timeout_s) as channel,
+            self._exec(command, what, timeout_s, limit_bytes=MAX_OUTPUT_BYTES) as channel,
         ):
             code = channel.converse(
                 iter(lambda: reader.read(_CHUNK), b""),
@@ -445,7 +440,10 @@ class SshTransport(Transport):
     def get(self, source: PurePosixPath, target: Path, *, timeout_s: float = 60.0) -> None:
         what = f"copying {source} to {target}"
         command = ("sh", "-c", 'cat < "$1"', "sh", str(source))
-        with appearing(target) as writer, self._exec(command, what, timeout_s) as channel:
+        with (
+            appearing(target) as writer,
+            self._exec(command, what, timeout_s, limit_bytes=MAX_FILE_BYTES) as channel,
+        ):
             code = channel.converse(
                 iter(()),
                 writer.write,
@@ -471,14 +469,17 @@ class SshTransport(Transport):
         command: tuple[str, ...],
         what: str,
         timeout_s: float,
+        *,
         stderr_bytes: int = STDERR_TAIL_BYTES,
+        limit_bytes: int | None = None,
     ) -> _Channel:
         if not self._transport.is_active():
             raise UnreachableError(
                 f"the connection to {self.name} is gone: run the command again to connect anew"
             )
         line = login_line(command)
-        return _Channel(self._transport, line, f"{what} on {self.name}", timeout_s, stderr_bytes)
+        label = f"{what} on {self.name}"
+        return _Channel(self._transport, line, label, timeout_s, stderr_bytes, limit_bytes)
 
 
 class SshProcess:
@@ -504,12 +505,17 @@ class SshProcess:
                 raise BoardError(f"{channel.label} ended before it took its input{channel.said_so}")
             if sent := channel.write(view[:_CHUNK], timeout_s):
                 view, deadline = view[sent:], time.monotonic() + timeout_s
-            elif not channel.read(self._stdout.extend):
+            else:
+                # What it writes meanwhile is kept, but does not count for what it takes.
+                moved = channel.read(self._stdout.extend)
+                if len(self._stdout) > MAX_OUTPUT_BYTES:
+                    raise BoardError(f"{channel.label} wrote more than anybody would read")
                 if time.monotonic() >= deadline:
                     raise BoardError(
                         f"{channel.label} took no input for {timeout_s:g} s{channel.said_so}"
                     )
-                channel.wait_to_write(deadline)
+                if not moved:
+                    channel.wait_to_write(deadline)
 
     def receive_line(self, timeout_s: float, limit_bytes: int = 65536) -> bytes:
         channel = self._channel
@@ -517,16 +523,17 @@ class SshProcess:
         deadline, searched = time.monotonic() + timeout_s, 0
         while (end := self._stdout.find(b"\n", searched)) < 0 and searched <= limit_bytes:
             searched = len(self._stdout)
-            if channel.read(self._stdout.extend):
-                continue
-            if channel.ended:
+            moved = channel.read(self._stdout.extend)
+            if not moved and channel.ended:
                 channel.must_be_linked()
                 raise BoardError(f"{channel.label} ended without an answer{channel.said_so}")
-            if time.monotonic() >= deadline:
+            # A line that comes byte by byte for ever is late too.
+            if time.monotonic() >= deadline and self._stdout.find(b"\n", searched) < 0:
                 raise BoardError(
                     f"{channel.label} did not answer in {timeout_s:g} s{channel.said_so}"
                 )
-            channel.wait(deadline)
+            if not moved:
+                channel.wait(deadline)
         if end < 0 or end > limit_bytes:
             raise BoardError(
                 f"{channel.label} wrote a line longer than {limit_bytes} bytes{channel.said_so}"
@@ -562,10 +569,14 @@ class _Channel:
         label: str,
         timeout_s: float,
         stderr_bytes: int,
+        limit_bytes: int | None,
     ) -> None:
+        """:param limit_bytes: of either stream; None: whoever reads them sees to it."""
         self.label = label
         self.stderr = bytearray()
-        self._stderr_bytes = stderr_bytes
+        self._stdout_bytes = self._stderr_bytes = 0
+        self._kept_bytes = stderr_bytes
+        self._limit_bytes = limit_bytes
         self._transport = transport
         try:
             with _guillotine(transport, timeout_s) as fell:
@@ -617,16 +628,26 @@ class _Channel:
             return 0
 
     def read(self, out: Callable[[bytes], object]) -> bool:
-        """Take what has arrived; true if there was something."""
+        """Take what has arrived; true if there was something.
+
+        :raises BoardError: it is more than this program may write.
+        """
         self._arrived.forget()
         moved = False
         if self._channel.recv_ready():
-            out(self._channel.recv(_CHUNK))
+            data = self._channel.recv(_CHUNK)
+            self._stdout_bytes += len(data)
+            out(data)
             moved = True
         if self._channel.recv_stderr_ready():
-            self.stderr += self._channel.recv_stderr(_CHUNK)
-            del self.stderr[: -self._stderr_bytes]
+            data = self._channel.recv_stderr(_CHUNK)
+            self._stderr_bytes += len(data)
+            self.stderr += data
+            del self.stderr[: -self._kept_bytes]
             moved = True
+        limit = self._limit_bytes
+        if limit is not None and max(self._stdout_bytes, self._stderr_bytes) > limit:
+            raise BoardError(f"{self.label} wrote more than {limit >> 20} MiB")
         return moved
 
     def wait(self, deadline: float) -> None:
@@ -649,17 +670,19 @@ class _Channel:
     ) -> int:
         """Feed ``stdin``, take all output, return the exit code.
 
-        ``deadline_after`` gives the deadline, from the time of the last byte that moved.
+        ``deadline_after`` gives the deadline, from the time when the last byte of either moved.
+        Standard error is no progress.
         """
         pending: memoryview | None = memoryview(next(stdin, b""))
         deadline = deadline_after(time.monotonic())
         while not self.ended:
+            before, sent = self._stdout_bytes, 0
             moved = self.read(out)
             now = time.monotonic()
             if pending is not None:
                 if pending:
                     sent = self.write(pending, max(0.1, deadline - now))
-                    pending, moved = pending[sent:], moved or sent > 0
+                    pending = pending[sent:]
                 if not pending:
                     pending = memoryview(next(stdin, b"")) or None
                     if pending is None:
@@ -667,9 +690,9 @@ class _Channel:
             now = time.monotonic()
             if now >= deadline:
                 raise BoardError(f"{self.label} {late}{self.said_so}")
-            if moved:
+            if sent or self._stdout_bytes > before:
                 deadline = deadline_after(now)
-            else:
+            elif not moved:
                 self.wait_to_write(deadline) if pending else self.wait(deadline)
         self._channel.status_event.wait(max(0.0, deadline - time.monotonic()))
         if not self._channel.status_event.is_set():
