@@ -9,14 +9,14 @@ from __future__ import annotations
 import copy
 import os
 import re
-import shutil
-import tempfile
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge import artifact, board, toml
+from edge import board, toml
 from edge.errors import HostError, UsageError
+from edge.transport.hostfile import appearing
 
 _HEADER = re.compile(r"\s*\[")
 _STRING = r'("(?:[^"\\]|\\.)*"|' + r"'[^']*')"
@@ -68,19 +68,10 @@ def write(name: str, values: Mapping[str, str], *, force: bool = False) -> bool:
         return False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as out:
-                out.write(made.encode())
+        with appearing(path) as out:
             if path.exists():
-                shutil.copymode(path, part)
-            else:
-                mask = os.umask(0)
-                os.umask(mask)
-                Path(part).chmod(0o666 & ~mask)
-            artifact.move_into_place(Path(part), path)
-        finally:
-            Path(part).unlink(missing_ok=True)
+                os.fchmod(out.fileno(), stat.S_IMODE(path.stat().st_mode))
+            out.write(made.encode())
     except OSError as error:
         raise HostError(f"can't write {path}: {error.strerror}") from None
     return True

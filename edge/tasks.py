@@ -6,6 +6,7 @@ Everything heavier is imported by the task that needs it, so that listing the ta
 from __future__ import annotations
 
 import functools
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -72,6 +73,8 @@ def _clear(body: Callable[..., None]) -> Callable[..., None]:
         from edge import report
         from edge.errors import EdgeError
 
+        # As ssh does: programs run out of the cache, and others must not write to it.
+        os.umask(os.umask(0o022) | 0o022)
         try:
             try:
                 body(*arguments, **options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -33,15 +33,13 @@ def appearing(target: Path) -> Iterator[IO[bytes]]:
     :raises HostError: this machine can't write it.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
-        part = Path(name)
+        part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}")
+        # Not mkstemp's 0600, which is for secrets, but what any new file gets: the system applies
+        # the umask, which no thread may change to look at it. Others never write.
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         try:
             with os.fdopen(handle, "wb") as file:
                 yield file
-            # mkstemp's 0600 is for secrets; a fetched file gets what any new file gets.
-            mask = os.umask(0)
-            os.umask(mask)
-            part.chmod(0o666 & ~mask)
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)

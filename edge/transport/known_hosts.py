@@ -89,11 +89,15 @@ def hashed(name: str) -> str:
 def record(file: Path, name: str, key: HostKey, *, hash_name: bool = False) -> None:
     """Append a line, as ``ssh`` does when a key is accepted."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with file.open("a+b") as out:
+    with open(file, "a+b", opener=_private) as out:  # Path.open has no opener
         # An editor may have left the last line without an end.
         before = b"\n" if out.tell() and _last_byte(out) != b"\n" else b""
         line = f"{hashed(name) if hash_name else name} {key.spelled}\n"
         out.write(before + line.encode())
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _last_byte(file: BinaryIO) -> bytes:

@@ -209,6 +209,7 @@ class Caller:
             stdin=subprocess.DEVNULL,
             timeout=120,
             check=False,
+            umask=0,
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, limit),
         )
 
@@ -292,6 +293,7 @@ def test_a_board_file_made_of_evil_words_is_still_one(hostile: Board, caller: Ca
     _screen(caller.call("probe", "--host", "evil", "--name", "mine"), 0, 3)
     made = {name for name in caller.listing() if name not in before}
     assert made <= {str(caller.home / "boards"), str(caller.home / "boards/mine.toml")}
+    assert [name for name in made if Path(name).stat().st_mode & 0o022] == []
     _screen(caller.call("boards"), 0)
 
 

@@ -107,3 +107,40 @@ def test_lines_of_many_boards_say_whose_they_are(capsys: pytest.CaptureFixture[s
     said = capsys.readouterr().err
     assert said.startswith("  kitchen: sending ")
     assert "\x1b" not in said
+
+
+EVIL = "[red]words[/] [/] :smile: \x1b]0;owned\x07\x1b[2J\u202e\r"
+
+
+def test_what_a_board_says_is_neither_markup_nor_an_order_to_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = report.table(f"title {EVIL}", ["a", "b"], left=2)
+    table.add_row(f"{EVIL}\nmore", EVIL)
+    report.print_table(table)
+    report.print_line(f"first {EVIL}\nsecond")
+    report.progress(f"doing {EVIL}")
+    captured = capsys.readouterr()
+    for text, times in ((captured.out, 4), (captured.err, 1)):
+        assert text.count("[red]words[/] [/] :smile: ?]0;owned??[2J??") == times
+        assert [c for c in text if not c.isprintable() and c != "\n"] == []
+    assert "\nsecond\n" in captured.out
+
+
+def test_it_is_none_on_a_narrow_terminal_either(
+    narrow: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = report.table(EVIL, ["[b]", "[/]"], left=2)
+    table.add_row(EVIL + "x" * 80, EVIL)
+    report.print_table(table)
+    text = capsys.readouterr().out
+    assert text.count("[red]words[/] [/] :smile: ?]0;owned??[2J??") == 3
+    assert [c for c in text if not c.isprintable() and c != "\n"] == []
+
+
+def test_an_error_is_one_printable_line_of_bounded_length() -> None:
+    error = BoardError(f"what\n  happened\r\n\t{EVIL} {'x' * 100_000} \ud800 do this")
+    assert str(error).startswith("what happened [red]words[/] [/] :smile: ?]0;owned??[2J?")
+    assert str(error).endswith("x ? do this")
+    assert str(error).isprintable()
+    assert len(str(error)) < 4000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -242,6 +243,23 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_only_a_regular_file_is_readable(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="no such file"):
         readable(tmp_path)
+
+
+@pytest.mark.parametrize("mask", [0, 0o002, 0o077])
+def test_others_never_write_to_what_is_made(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        with appearing(tmp_path / "fetched") as file:
+            file.write(b"x")
+        known_hosts.record(tmp_path / "ssh/known", "rpi4", ED)
+        (tmp_path / "kept").touch(mode=0o640)
+        known_hosts.record(tmp_path / "kept", "rpi4", ED)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "fetched").stat().st_mode & 0o777 == 0o644 & ~mask
+    assert (tmp_path / "ssh").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "ssh/known").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "kept").stat().st_mode & 0o777 == 0o640 & ~mask
 
 
 # --- the fakes ----------------------------------------------------------------------------------
