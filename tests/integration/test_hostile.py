@@ -24,7 +24,8 @@ from edge.errors import BoardError, UnreachableError
 from edge.transport import ssh
 from edge.transport.ssh import SshTarget
 from tests.integration.test_commands import MODEL
-from tests.integration.test_transport import Sshd, _host, _ssh_config, _start_sshd
+from tests.integration.test_transport import _host, _ssh_config
+from tests.sshd import Sshd, start_sshd
 from tests.unit import boards
 
 ROOT = Path(__file__).parents[2]
@@ -347,5 +348,5 @@ def test_whatever_a_store_answers(
     hostile.does(facts=[{"text": _facts(free_kib="90000000")}], store=store, all=[])
     before = caller.listing()
     words = ["deploy", "--board", "rpi4", "--host", "evil", "--model", str(MODEL)]
-    _screen(caller.call(*words), 3, 5)
+    assert "store" in _screen(caller.call(*words), 3, 5).splitlines()[-1]
     assert caller.listing() == before
