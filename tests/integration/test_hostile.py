@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from edge import board, deploy, layout
 from edge.errors import BoardError, UnreachableError
 from edge.transport import ssh
 from edge.transport.ssh import SshTarget
@@ -112,17 +113,17 @@ def test_no_output_holds_or_fills_us(
         monkeypatch.setattr(f"edge.transport.ssh.{name}", 4 << 20)
     source = tmp_path / "source"
     source.write_bytes(bytes(1 << 22))
-    with ssh.connect(hostile.server.target) as board:
+    with ssh.connect(hostile.server.target) as there:
         began = time.monotonic()
         with pytest.raises(BoardError) as caught:
             if verb == "run":
-                board.run(["true"], stdin=bytes(1 << 22), timeout_s=2)
+                there.run(["true"], stdin=bytes(1 << 22), timeout_s=2)
             elif verb == "put":
-                board.put(source, PurePosixPath("/tmp/x"), timeout_s=2)
+                there.put(source, PurePosixPath("/tmp/x"), timeout_s=2)
             elif verb == "get":
-                board.get(PurePosixPath("/tmp/x"), tmp_path / "target", timeout_s=2)
+                there.get(PurePosixPath("/tmp/x"), tmp_path / "target", timeout_s=2)
             else:
-                process = board.start(["true"])
+                process = there.start(["true"])
                 if verb == "send":
                     process.send(bytes(1 << 24), 2)
                 process.receive_line(2)
@@ -221,10 +222,15 @@ class Caller:
         }
 
 
-@pytest.fixture
-def caller(hostile: Board, tmp_path: Path) -> Caller:
-    from edge import layout
+@pytest.fixture(scope="module")
+def _built() -> None:
+    """What a command would make first, so that its deadline here is for what the board does."""
+    target = board.load("rpi4")
+    deploy.prepare(target, deploy.models([MODEL], print), print)
 
+
+@pytest.fixture
+def caller(hostile: Board, _built: None, tmp_path: Path) -> Caller:
     settings = tmp_path / "settings"
     settings.mkdir()
     config = _ssh_config(
