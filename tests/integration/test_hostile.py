@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from edge import board, deploy, layout
+from edge import board, build, deploy, layout
 from edge.errors import BoardError, UnreachableError
 from edge.transport import ssh
 from edge.transport.ssh import SshTarget
@@ -226,6 +226,7 @@ class Caller:
 def _built() -> None:
     """What a command would make first, so that its deadline here is for what the board does."""
     target = board.load("rpi4")
+    build.host_library(print)
     deploy.prepare(target, deploy.models([MODEL], print), print)
 
 
