@@ -61,9 +61,9 @@ def _taken_back(
         # Started anew, the application is what it was; if that fails too, the first error counts.
         with contextlib.suppress(EdgeError):
             _tell(session, previous, lambda line: None)
-    live = "no release is" if previous is None else f"{previous} is"
+    live = "no release is live" if previous is None else f"{previous} is live again"
     return BoardError(
-        f"{error}: rolled back, {live} live; mend on_switch in lab.toml, or the model"
+        f"{error}: rolled back, {live}; mend the application, or on_switch in lab.toml"
     )
 
 
@@ -76,9 +76,12 @@ def _tell(session: Session, release_id: str, progress: Progress) -> None:
         return
     progress(f"running {board.on_switch[0]} on the board")
     told = [f"EDGE_ROOT={session.device.root}", f"EDGE_RELEASE={release_id}"]
-    outcome = session.transport.run(
-        ["env", *told, *board.on_switch], timeout_s=board.on_switch_timeout_s
-    )
+    try:
+        outcome = session.transport.run(
+            ["env", *told, *board.on_switch], timeout_s=board.on_switch_timeout_s
+        )
+    except BoardError as error:
+        raise BoardError(f"on_switch failed ({board.on_switch[0]}: {error})") from error
     if not outcome.ok:
         said = (outcome.error_text or outcome.text.strip()).splitlines()[-1:]
         raise BoardError(
