@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import lz4.block
 import numpy as np
 import numpy.typing as npt
 
@@ -119,26 +120,52 @@ def jsons() -> Iterator[bytes]:
         yield struct.pack("<f", value)
 
 
+def blocks() -> Iterator[bytes]:
+    for raw in (
+        b"",
+        b"a",
+        b"abcd" * 5,
+        b"a" * 300,
+        bytes(range(256)) * 3,
+        bytes(i * i % 251 for i in range(40)),
+    ):
+        for mode in ("fast", "high_compression"):
+            packed = lz4.block.compress(raw, mode=mode, store_size=False)
+            yield struct.pack("<H", len(raw)) + packed
+            yield struct.pack("<H", len(raw) + 1) + packed[:-1]
+
+
 def conversations() -> Iterator[bytes]:
-    content = b"content\n"
+    content = b"content\n" * 5
+    size = len(content)
     sha = hashlib.sha256(content).hexdigest()
+    packed = lz4.block.compress(content, store_size=False)
     manifest = json.dumps({"files": {"bin/a": sha}}).encode()
-    put = f"put {sha} {len(content)} 0 555\n".encode() + content
+    line = f"put {sha} {size} 0 555\n".encode()
+    put = line + f"{size} {size}\n".encode() + content
+    pack = line + f"{len(packed)} {size}\n".encode() + packed
     name = hashlib.sha256(manifest).hexdigest()[:16]
     release = f"release {name} 1 {len(manifest)}\nbin/a {sha}\n".encode() + manifest
+    live = put + release + f"switch {name}\nsettle {name} 4\nday\n".encode()
     short = hashlib.sha256(b"{}").hexdigest()
     rest = f"release {short} 0 2\n{{}}switch {short}\nlog 4\nday\nping\nquit\n".encode()
     yield put + release + f"switch {name}\n".encode() + rest
-    yield f"have 2\n{sha} 8\n{'0' * 64} 1\n".encode() + put + b"sweep\ncurrent\n"
+    yield f"have 2\n{sha} {size}\n{'0' * 64} 1\n".encode() + put + b"sweep\ncurrent\n"
     yield put[:-3] + b"quit\n"
-    yield put + release + release + f"drop {name}\nhave 1\n{sha} 8\nquit\n".encode()
-    yield f"put {sha} 8 0 444\nwrong!!\nput {sha} 8 4 444\nent\n".encode()
+    yield pack[:-3]
+    yield put + release + release + f"drop {name}\nhave 1\n{sha} {size}\nquit\n".encode()
+    yield f"put {sha} 8 0 444\n8 8\nwrong!!\nput {sha} 8 4 444\n4 4\nent\n".encode()
+    yield line + b"5 40\n12345" + pack + line + b"40 5\n"
     yield put + f"release {name} 2 2\na/b {sha}\na {sha}\n{{}}quit\n".encode()
+    yield pack + f"have 1\n{sha} {size}\n".encode() + put + release + b"list\nswitch -\ncurrent\n"
+    yield live + f"pin {name}\nlist\n".encode() + rest + f"drop {name}\nunpin {name}\n".encode()
+    yield live + f"pin {name}\nclear\nlist\nclear force\n".encode() + live
 
 
 TARGETS = {
     "flags": flags,
     "json": jsons,
+    "lz4": blocks,
     "model": models,
     "npy": npys,
     "npz": npzs,

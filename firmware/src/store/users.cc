@@ -59,7 +59,8 @@ std::map<std::string, User> users_of(int releases) {
   std::map<std::string, User> users;
   // As the kernel writes it: without links, whichever way a process came to its files.
   const std::string below = target_of("/proc/self/fd/" + std::to_string(releases)) + "/";
-  Descriptor proc(open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  // By way of what only the kernel's has: in QEMU's user mode a sysroot's own /proc would hide it.
+  Descriptor proc(open("/proc/self/..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!proc.valid() || below[0] != '/') return users;
   for (const std::string &name : names_in(proc.get())) {
     uint64_t pid = 0;
