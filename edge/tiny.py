@@ -351,6 +351,21 @@ def greedy(size_bytes: int) -> bytes:
     return file.bytes()
 
 
+def dense(width: int = 4, seed: int = 0) -> bytes:
+    """``x`` float32 [1, width] -> ``y`` = W x, of width * width random numbers of 4 bytes each.
+
+    For a file of any size that is nobody else's and that no compressor makes much smaller.
+    """
+    file = _File(f"dense {width}, seed {seed}")
+    graph = file.graph()
+    numbers = np.random.default_rng(seed).uniform(-1, 1, (width, width))
+    x, y = graph.input("x", "float32", (1, width)), graph.output("y", "float32", (1, width))
+    weights = graph.tensor("weights", "float32", (width, width), data=numbers)
+    bias = graph.tensor("bias", "float32", (width,), data=np.zeros(width))
+    graph.operator("FULLY_CONNECTED", [x, weights, bias], [y], schema.FullyConnectedOptionsT())
+    return file.bytes()
+
+
 def custom_op(name: str = "NobodyHasThis") -> bytes:
     """``x`` float32 [1, 4] -> ``y`` by a custom operator called ``name``."""
     file = _File(f"custom operator {name}")

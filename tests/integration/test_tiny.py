@@ -105,6 +105,12 @@ CASES: dict[str, Case] = {
         {"x": numbers("f4", -1, 0, 1, 3)},
         {"y": numbers("f4", -2, 1.5, 5, 12)},
     ),
+    # The first column of its numbers, exactly.
+    "dense": (
+        tiny.dense(4, seed=7),
+        {"x": numbers("f4", 1, 0, 0, 0)},
+        {"y": numbers("f4", *np.random.default_rng(7).uniform(-1, 1, (4, 4))[:, 0])},
+    ),
     "several": (
         tiny.several(),
         {

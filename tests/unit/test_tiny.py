@@ -19,6 +19,7 @@ MODELS: dict[str, Callable[[], bytes]] = {
     "dynamic": tiny.dynamic,
     "dynamic_output": tiny.dynamic_output,
     "counter": tiny.counter,
+    "dense": tiny.dense,
     "custom_op": tiny.custom_op,
     "quantized-int8": lambda: tiny.quantized("int8"),
     "quantized-uint8": lambda: tiny.quantized("uint8"),
