@@ -15,7 +15,8 @@ board is looked at by a shell script that knows nothing of edge:
 Then the new release is deployed again, which must succeed without another word to the board, leave
 it live with all hashes right, no half-sent file, and must not have sent again what was there. Where
 a bit was flipped in a file of the live release, which no deploy can prevent, that file may be wrong
-before that deploy, and nothing after it.
+before that deploy, and nothing after it. (It is flipped through the file system, so that its times
+change, too; a card that rots in silence shows when its content is read.)
 
 Whatever of this does not hold counts as broken, and so does a defect in edge. Each try has a seed:
 ``--only FAULT --seed SEED --tries 1`` repeats it, as far as the timing of two machines repeats.
@@ -41,7 +42,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge import board as board_module
-from edge import report, session, tiny
+from edge import build, report, session, tiny
 from edge.errors import BoardError, EdgeError
 from edge.machine import Machine
 from edge.transport import Transport, ssh
@@ -203,6 +204,13 @@ class Try:
             f"{self.moment_s:.2f} s, after '{self.phase}'{f', {self.did}' if self.did else ''}: "
             f"{verdict}; the next deploy sent {self.sent_bytes / 1e6:.2f} MB{resumed}; "
             f"{self.took_s:.1f} s"
+        )
+
+    def again(self) -> str:
+        """What became of it, and how to repeat it."""
+        return (
+            f"{self.line()}; again: python -m benchmarks.faults --only '{self.plan.fault}' "
+            f"--seed {self.plan.seed} --tries 1"
         )
 
 
@@ -400,6 +408,9 @@ class Bench:
 
     def prepare(self, seed: int) -> None:
         """Have a release live, and measure how long a deploy takes."""
+        target = board_module.load(BOARD)
+        for lto in (None, True):  # compiling has no part in a deploy's deadlines
+            build.runner(target, report.progress, lto=lto)
         self.hang_up()
         self._deploy(self._models(seed - 1))
         for other in (False, True, False):
@@ -645,10 +656,7 @@ def print_results(done: Sequence[Try], seed: int, lengths_s: tuple[float, float]
     )
     for each in done:
         if each.wrong:
-            report.print_line(
-                f"broken: {each.line()}; again: python -m benchmarks.faults "
-                f"--only '{each.plan.fault}' --seed {each.plan.seed} --tries 1"
-            )
+            report.print_line(each.again())
 
 
 def main() -> int:
