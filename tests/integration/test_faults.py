@@ -65,8 +65,8 @@ def test_a_board_without_a_live_release_counts_as_broken_and_is_mended(bench: Be
             "sha256sum -c: exit code 1: models/mlp-int8.tflite",
         ),
         (
-            "mv $live/lib/libtflite.so /tmp/kept.so",
-            "cp /tmp/kept.so $live/lib/libtflite.so",
+            "mv $live/lib/libtflite.so kept.so",
+            "mv kept.so $live/lib/libtflite.so",
             "the runner fails",
         ),
         ("chmod o+w $live/bin", "chmod o-w $live/bin", "writable by others: ./releases/"),
