@@ -10,9 +10,9 @@ live.
 
 Contestants bring the same files into a folder of their own on the board:
 
-- ``edge``: ``deploy.models``, a connection, ``deploy.prepared``, ``deploy.deploy`` and the
-  connection's end, as `invoke deploy --no-smoke` does it. Content is verified on the board, durable
-  (fsync) and switched live in one step, under a lock.
+- ``edge``: ``deploy.models``, a connection, ``deploy.onto`` and the connection's end, as
+  `invoke deploy --no-smoke` does it. Content is verified on the board, durable (fsync) and switched
+  live in one step, under a lock.
 - ``edge, gate``: the same, and before the switch each model runs on the board.
 - ``rsync``, ``rsync -z``: ``rsync -a --delete`` over ``ssh``, by size and time of each file, as a
   process. Nothing is verified, synced or switched.
@@ -51,7 +51,7 @@ from pathlib import Path, PurePosixPath
 import fabric  # type: ignore[import-untyped]
 
 from edge import board as board_module
-from edge import debian, deploy, facts, layout, report, session, stats
+from edge import debian, deploy, layout, report, session, stats
 from edge.artifact import Artifact
 from edge.board import Board
 from edge.deploy import Choice
@@ -103,7 +103,7 @@ class Place:
             return
         # No ssh alias leads here: what session.connect does with what `ssh -G` says.
         with ssh.connect(self.target) as transport:
-            yield Session(board, transport, facts.read(transport, board.root))
+            yield Session(board, transport)
 
     def run(self, script: str) -> str:
         return self.control.run(["sh", "-c", script], timeout_s=120).text
@@ -239,8 +239,8 @@ class Load:
 def by_edge(place: Place, load: Load, root: PurePosixPath, *, gate: bool) -> Release:
     found = load.models()
     with place.session(root) as opened:
-        wanted = deploy.prepared(opened, found, _quiet, load.choice)
-        return deploy.deploy(opened, wanted, _quiet, smoke=gate).release
+        done = deploy.onto(opened, found, _quiet, choice=load.choice, smoke=gate)
+        return done.release
 
 
 def by_rsync(place: Place, load: Load, root: PurePosixPath, *flags: str) -> None:

@@ -553,15 +553,11 @@ class Bench:
         """
         :raises BoardError: it failed, or the lock was held for too long.
         """
-        deadline = time.monotonic() + _HELD_S
-        while True:
-            with self._client(models) as client:
-                code = client.end(_END_S)
-                said = " ".join(client.said[-1:])
-                if code == 0:
-                    return client.result
-            if "held by" not in said or time.monotonic() > deadline:
-                raise BoardError(f"{said or 'no word'} (exit code {code})")
+        with self._client(models) as client:
+            code = client.end(_END_S)
+            if code == 0:
+                return client.result
+            raise BoardError(f"{' '.join(client.said[-1:]) or 'no word'} (exit code {code})")
 
     def _repair(self, models: Sequence[Path], wrong: list[str]) -> dict[str, object]:
         """The next deploy; if it fails that is told, and one more makes the board fit to go on."""
