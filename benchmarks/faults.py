@@ -61,7 +61,8 @@ _HELD_S = 90.0
 """The board's side of a cut connection keeps the lock until its own idle timeout."""
 _YEAR_S = 365 * 86400
 
-# $1: device root; $2: "run" to compute the live release's models too.
+# $1: device root; $2: "run" to compute the live release's models, too; "tidy" to remove all but
+# that release afterwards, by hand: the disk would fill up over the tries.
 _EXAMINE = """\
 root=$1
 current=$(readlink "$root/current")
@@ -86,15 +87,14 @@ ls -A releases | grep '[.]part$' | sed 's/^/left=/'
 for stored in store/* store/.*.part; do
     [ -f "$stored" ] && echo "stored=${stored#store/} $(stat -c %s "$stored")"
 done
+if [ "$2" = tidy ]; then
+    for release in releases/*; do
+        [ "$release" = "releases/${current#releases/}" ] && continue
+        chmod -R u+w "$release" && rm -rf "$release"
+    done
+    find store -type f -links 1 -exec rm -f {} +
+fi
 echo over=yes
-"""
-
-# Only what the live release consists of stays: the disk would fill up over the tries.
-_TIDY = """\
-cd "$1" || exit 1
-live=$(readlink current)
-for release in releases/*; do [ "$release" = "$live" ] || rm -rf "$release"; done
-find store -type f -links 1 -exec rm -f {} +
 """
 
 # $1: store; $2 and $3: numbers that choose file and bit. A program that runs can't be written.
@@ -386,6 +386,7 @@ FAULTS: dict[str, Fault] = {
     "bit flip": bit_flip,
 }
 
+_BY_ROOT = ("read-only remount", "sshd killed", "bit flip")
 _LOSES_CONTENT = ("power cut", "bit flip")
 """What a part holds may be wrong afterwards: then it is right to send it again."""
 
@@ -403,6 +404,8 @@ class Bench:
         self._lines: dict[str, Transport] = {}
         self._small = dataset.FOLDER / dataset.MODELS_FOLDER / "mlp-int8.tflite"
         self._other_runner = False
+        self._live = ""
+        """The release that the last try left live."""
         self._lengths_s: dict[bool, float] = {}
         """Of an undisturbed deploy from its connecting on, with another runner and without."""
 
@@ -423,7 +426,7 @@ class Bench:
                 if code != 0:
                     raise BoardError(f"an undisturbed deploy failed: {client.said[-3:]}")
             self._lengths_s[other] = took_s
-        self.tidy()
+        self._live = self.look("tidy").current
 
     @property
     def lengths_s(self) -> tuple[float, float]:
@@ -433,13 +436,14 @@ class Bench:
         """One try, after which the new release is live, or everything failed."""
         began = time.monotonic()
         drawn = random.Random(plan.seed + 1)
-        old = self.look(run=False).current
+        old = self._live
         self._other_runner ^= plan.other_runner
         models = self._models(plan.seed)
         moment_s = plan.share * self._lengths_s[plan.other_runner]
         wrong: list[str] = []
         with self._client(models) as client:
-            self._line("root")
+            if plan.fault in _BY_ROOT:
+                self._line("root")  # at hand when its moment comes
             connected = client.await_connection(self.machine.ssh_port)
             time.sleep(max(0.0, connected + moment_s - time.monotonic()))  # the random moment
             phase = (client.said or [""])[-1].strip()
@@ -452,9 +456,10 @@ class Bench:
             self.hang_up()
         if any("a defect in edge" in line for line in said):
             wrong.append(f"a defect: {said[-1]}")
-        seen = self.look(run=True)
+        seen = self.look("run")
         done = self._repair(models, wrong)
-        after = self.look(run=False)
+        after = self.look("tidy")
+        self._live = after.current
         new = str(done.get("release", "unknown"))
         live = {old: "old", new: "new"}.get(seen.current, seen.current or "nothing")
         if code == 0 and live == "old":
@@ -482,15 +487,15 @@ class Bench:
         if result.resumed is False and plan.fault not in _LOSES_CONTENT:
             lost = f"{result.parts_bytes} bytes were there, and all was sent again"
             result = dataclasses.replace(result, wrong=(*result.wrong, lost))
-        self.tidy()
         return dataclasses.replace(result, took_s=time.monotonic() - began)
 
-    def look(self, *, run: bool) -> Look:
+    def look(self, also: str = "") -> Look:
         """What is on the board now.
 
-        :param run: compute the live release's models, too.
+        :param also: ``run`` to compute the live release's models; ``tidy`` to remove afterwards
+            what does not belong to it.
         """
-        argv = ["sh", "-c", _EXAMINE, "sh", self.root, "run" if run else ""]
+        argv = ["sh", "-c", _EXAMINE, "sh", self.root, also]
         outcome = self._line(self.machine.user).run(argv, timeout_s=120)
         found: dict[str, list[str]] = {}
         for line in outcome.text.splitlines():
@@ -513,10 +518,6 @@ class Bench:
             left=tuple(found.get("left", ())),
             stored={name: int(size) for name, _, size in stored},
         )
-
-    def tidy(self) -> None:
-        """Remove all but the live release, by hand."""
-        self.as_root(f"set -- {self.root}; {_TIDY}")
 
     def as_root(self, script: str) -> str:
         return self._line("root").run(["sh", "-c", script], timeout_s=60).text

@@ -43,14 +43,14 @@ def kill_and_spoil(bench: Bench, client: Client, drawn: random.Random) -> Iterat
 
 
 def test_a_board_without_a_live_release_counts_as_broken_and_is_mended(bench: Bench) -> None:
-    if not bench.look(run=False).current:
+    if not bench.look().current:
         bench.prepare(1)
     plan = Plan(seed=2, fault="kill -9 of the client", share=0.5, other_runner=False)
     broken = bench.attempt(plan, kill_and_spoil)
     assert broken.live == "nothing"
     assert "no release is live" in broken.wrong
     assert not [text for text in broken.wrong if text.startswith("after the next deploy")]
-    seen = bench.look(run=True)
+    seen = bench.look("run")
     assert faults.defects(seen, [seen.current], "") == []
 
 
@@ -73,38 +73,38 @@ def test_a_board_without_a_live_release_counts_as_broken_and_is_mended(bench: Be
     ],
 )
 def test_damage_is_seen(bench: Bench, spoil: str, mend: str, said: str) -> None:
-    if not bench.look(run=False).current:
+    if not bench.look().current:
         bench.prepare(1)
-    before = bench.look(run=True)
+    before = bench.look("run")
     live = f"releases/{before.current}"
     setting = f"cd {bench.root}; live={live}; model={live}/models/mlp-int8.tflite"
     assert faults.defects(before, [before.current], "") == []
     bench.as_root(f"{setting}; {spoil}")
     try:
-        found = faults.defects(bench.look(run=True), [before.current], "")
+        found = faults.defects(bench.look("run"), [before.current], "")
         assert said in "; ".join(found)
     finally:
         bench.as_root(f"{setting}; {mend}")
-    assert faults.defects(bench.look(run=True), [before.current], "") == []
+    assert faults.defects(bench.look("run"), [before.current], "") == []
 
 
 def test_another_release_than_old_and_new_counts_as_broken(bench: Bench) -> None:
-    if not bench.look(run=False).current:
+    if not bench.look().current:
         bench.prepare(1)
-    seen = bench.look(run=False)
+    seen = bench.look()
     assert faults.defects(seen, [seen.current], "") == []
     assert f"current is {seen.current}" in "".join(faults.defects(seen, ["0" * 16], ""))
 
 
 def test_the_file_whose_bit_was_flipped_may_be_wrong_and_no_other(bench: Bench) -> None:
-    if not bench.look(run=False).current:
+    if not bench.look().current:
         bench.prepare(1)
     with bench_flip(bench) as flipped:
-        seen = bench.look(run=False)
+        seen = bench.look()
         assert [seen.files[path][0] for path in seen.damaged] == [flipped]
         assert faults.defects(seen, [seen.current], flipped) == []
         assert faults.defects(seen, [seen.current], "0" * 64) != []
-    assert bench.look(run=False).damaged == ()
+    assert bench.look().damaged == ()
 
 
 @contextlib.contextmanager
