@@ -295,18 +295,23 @@ def _choose(target: Board, choice: Choice, interpreter: Python | None) -> tuple[
             f"engine {engine} takes no --lib: its runtime is a Python package: add --engine tflite "
             "or litert, as the library is"
         )
-    if engine in own.engines:
-        fitting = [own.name, *runtime.for_engine(engine)]
-    else:
-        fitting = list(runtime.for_engine(engine))
-    if not fitting:
-        raise UsageError(f"no runtime has engine {engine}")
-    for name in fitting:
-        candidate = runtime.load(name)
+    first = None
+    for name in _runtimes(own, engine):
+        candidate = own if name == own.name else runtime.load(name)
         if choice.library is not None or _fits(candidate, target.arch, interpreter):
             return engine, candidate
+        first = first or candidate
+    if first is None:
+        raise UsageError(f"no runtime has engine {engine}")
     # None fits: the first one says why.
-    return engine, runtime.load(fitting[0])
+    return engine, first
+
+
+def _runtimes(own: Runtime, engine: str) -> Iterator[str]:
+    """Those with ``engine``, the board's own first; the others are looked for only then."""
+    if engine in own.engines:
+        yield own.name
+    yield from runtime.for_engine(engine)
 
 
 def look(
