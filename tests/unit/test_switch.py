@@ -63,7 +63,8 @@ def test_the_application_is_told_word_by_word() -> None:
 def test_an_application_that_does_not_come_up_gets_the_old_release_back() -> None:
     transport = FakeTransport().on(["env"], exit_code=3, stderr=b"Job failed.\nSee journalctl\n")
     store, process = switched(OLD, Reply(f"ok {NEW}".encode()), Reply(b"ok"))
-    message = rf"on_switch failed on pi@fake \(exit code 3: See journalctl\): rolled back, {OLD} is live again"
+    failed = r"on_switch failed on pi@fake \(exit code 3: See journalctl\)"
+    message = f"{failed}: rolled back, {OLD} is live again"
     with pytest.raises(BoardError, match=message):
         switch.to(session(transport, *HOOK), store, NEW, "deploy", print)
     assert asked(process)[:2] == [f"switch {NEW}", f"switch {OLD}"]
