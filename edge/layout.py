@@ -84,6 +84,11 @@ def onboard_script() -> Path:
     return Path(__file__).with_name("onboard.py")
 
 
+def install_script() -> Path:
+    """What makes a bundle live on a board."""
+    return Path(__file__).with_name("install.sh")
+
+
 def images_cache_dir() -> Path:
     """Built disk images, kernels and sysroots of emulated boards."""
     return cache_dir() / "images"

@@ -25,6 +25,7 @@ from edge.errors import printable
 
 if TYPE_CHECKING:  # a table of boards should not wait for SSH and scipy to be imported
     from edge.bootstrap import Bootstrapped
+    from edge.bundle import Bundle
     from edge.canary import Comparison
     from edge.deploy import Deployment
     from edge.fleet import Fleet, Result
@@ -380,6 +381,27 @@ def deployment_lines(done: Deployment) -> list[str]:
         for a in done.smoke
     ]
     return lines
+
+
+def bundle_lines(made: Bundle) -> list[str]:
+    wanted = made.release
+    models = f"{len(wanted.models)} model{'' if len(wanted.models) == 1 else 's'}"
+    return [
+        f"{made.path}: release {wanted.id}, {models}, {wanted.runtime}, {size(made.size_bytes)}",
+        f"sha256 {made.sha256}",
+    ]
+
+
+def bundle_json(made: Bundle) -> dict[str, Any]:
+    return {
+        "path": str(made.path),
+        "release": made.release.id,
+        "runtime": made.release.runtime,
+        "models": [model.path.name for model in made.release.models],
+        "size_bytes": made.size_bytes,
+        "sha256": made.sha256,
+        "tar_sha256": made.tar_sha256,
+    }
 
 
 def deployment_json(done: Deployment) -> dict[str, Any]:

@@ -589,6 +589,63 @@ def undeploy(
 
 
 @task(
+    iterable=["model"],
+    help={
+        **{name: text for name, text in _STACK.items() if name != "host"},
+        "model": _MODEL,
+        "engine": "tflite or litert: see docs/engines.md; else the board's own",
+        **_BUILD,
+        "output": "the file to write: .tar.zst, or .tar for machines without zstd",
+        "force": "replace a file that is there",
+    },
+)
+@_clear
+def bundle(
+    _: Any,
+    board: str,
+    model: list[str],
+    output: str,
+    engine: str | None = None,
+    runtime: str | None = None,
+    lib: str | None = None,
+    delegate: str | None = None,
+    toolchain: str | None = None,
+    lto: bool = False,
+    cflags: str | None = None,
+    force: bool = False,
+    json: bool = False,
+) -> None:
+    """Write a release as one file, with an install.sh that makes it live without a network.
+
+    invoke bundle --board rpi4 --model m.tflite --output app.tar.zst
+
+    No board is reached: docs/bundle.md says what is in it, and what is not.
+    """
+    from edge import board as board_module
+    from edge import bundle as bundle_module
+    from edge import deploy as deploy_module
+    from edge import options as options_module
+    from edge import report
+
+    given = None if delegate is None else options_module.delegate(delegate)
+    choice = _choice(
+        engine, runtime, lib, options_module.Options(delegate=given), toolchain, lto, cflags
+    )
+    path = bundle_module.output_file(_path(output), force=force)
+    target = board_module.load(board)
+    bundle_module.check(target, choice)
+    deploy_module.check(target, choice)
+    found = deploy_module.models(_models(model), report.progress)
+    wanted = deploy_module.prepare(target, found, report.progress, choice=choice)
+    made = bundle_module.write(wanted, target, path, report.progress, delegate=given)
+    if json:
+        report.print_json(report.bundle_json(made))
+    else:
+        for line in report.bundle_lines(made):
+            report.print_line(line)
+
+
+@task(
     iterable=["model", "shape"],
     help={
         **_STACK,
@@ -1190,6 +1247,7 @@ namespace = Collection(
     prune,
     pin,
     undeploy,
+    bundle,
     bench,
     infer,
     inspect,

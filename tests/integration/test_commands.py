@@ -254,3 +254,6 @@ def test_an_installed_wheel_works_outside_a_checkout(
     checkout = json.loads(call("build", "--board", "rpi4", "--json", env=home).stdout)
     # The same sources give the same runner, wherever they lie.
     assert installed["sha256"] == checkout["sha256"]
+    words = ["bundle", "--board", "rpi4", "--model", str(MODEL), "--output", "app.tar"]
+    packed = edge_command(*words, env=home, cwd=tmp_path, python_path=str(site))
+    assert packed.returncode == 0, packed.stderr

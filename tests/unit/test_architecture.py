@@ -48,7 +48,7 @@ FLOORS = (
     ("edge.terminal", "edge.switch"),
     ("edge.agreement", "edge.runner", "edge.bootstrap"),
     ("edge.deploy", "edge.bench", "edge.inspection", "edge.installed"),
-    ("edge.fleet", "edge.canary"),
+    ("edge.bundle", "edge.fleet", "edge.canary"),
     ("edge.report",),
     ("edge.tasks",),
 )
