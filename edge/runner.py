@@ -40,8 +40,8 @@ _CRASHED = ("edge-run: the runtime crashed", "edge-run: crashed")
 _SIGKILL = 9
 """What the kernel ends a program with when memory runs out; nobody else here does."""
 
-_REPORTED = frozenset({"delegation", "cold_start", "peak_rss_bytes", "warnings"})
-"""What every report has, whatever its verb."""
+_TEXT_LIMIT = 100
+"""Of a report that is none, in a message."""
 
 
 def argv(
@@ -243,15 +243,36 @@ def checked(session: Session, words: Sequence[str | PurePosixPath], outcome: Out
 
 def _report(session: Session, verb: str, text: bytes) -> dict[str, Any]:
     try:
-        report = json.loads(text)
+        report = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError):
         report = None
-    if not isinstance(report, dict) or not set(report) >= _REPORTED:
+    if not isinstance(report, dict) or not _is_report(report):
         raise BoardError(
             f"edge-run {verb} on {session.transport.name} printed no report: "
-            f"{text[:100].decode('utf-8', 'replace')!r}; deploy again"
+            f"{text[:_TEXT_LIMIT].decode('utf-8', 'replace')!r}; deploy again"
         )
     return report
+
+
+def _is_report(found: dict[str, Any]) -> bool:
+    """What every report has, whatever its verb, and what is made of it here."""
+    delegation, cold_start = found.get("delegation"), found.get("cold_start")
+    if not isinstance(delegation, dict) or not isinstance(cold_start, dict):
+        return False
+    numbers = [found.get("peak_rss_bytes"), found.get("iterations", 0)]
+    numbers += [delegation.get(key) for key in ("nodes_total", "nodes_delegated", "partitions")]
+    numbers += [value for key, value in cold_start.items() if key.endswith("_ns")]
+    warnings = found.get("warnings")
+    return (
+        all(type(number) is int and abs(number) < 1 << 63 for number in numbers)
+        and isinstance(delegation.get("applied"), bool)
+        and isinstance(warnings, list)
+        and all(isinstance(line, str) for line in warnings)
+    )
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number of JSON's")
 
 
 def _ended_by_signal(verb: str, where: str, outcome: Outcome) -> str:
@@ -277,7 +298,7 @@ def work_folder(session: Session) -> Iterator[PurePosixPath]:
     name = f"edge-{uuid.uuid4().hex[:12]}"
     bases = [PurePosixPath("/dev/shm"), session.device.runs]
     script = (
-        'for base in "$1" "$2"; do mkdir -p "$base" 2>/dev/null; '
+        'umask 022; for base in "$1" "$2"; do mkdir -p "$base" 2>/dev/null; '
         'mkdir -m 700 "$base/$3" 2>/dev/null && echo "$base/$3" && exit 0; done; exit 1'
     )
     try:

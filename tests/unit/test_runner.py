@@ -29,7 +29,13 @@ from edge.testing import FakeTransport
 from tests.unit.test_preflight import FACTS
 
 ARGV = ["/r/bin/edge-run", "bench"]
-REPORT = {"delegation": {}, "cold_start": {}, "peak_rss_bytes": 1, "warnings": []}
+DELEGATION = {"applied": True, "nodes_total": 4, "nodes_delegated": 3, "partitions": 1}
+REPORT = {
+    "delegation": DELEGATION,
+    "cold_start": {"library_open_ns": 5, "rss_bytes": [1, 2]},
+    "peak_rss_bytes": 1,
+    "warnings": ["slow"],
+}
 
 
 def session(transport: FakeTransport) -> Session:
@@ -41,6 +47,31 @@ def test_a_report_is_what_was_printed() -> None:
     transport = FakeTransport("pi@rpi4")
     transport.on(ARGV, stdout=json.dumps(REPORT).encode())
     assert runner.call(session(transport), ARGV, 1.0) == REPORT
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"delegation": 1},
+        {"delegation": {**DELEGATION, "applied": 1}},
+        {"delegation": {**DELEGATION, "nodes_total": "4"}},
+        {"delegation": {**DELEGATION, "partitions": 10**30}},
+        {"cold_start": []},
+        {"cold_start": {"library_open_ns": None}},
+        {"cold_start": {"library_open_ns": 1.5}},
+        {"peak_rss_bytes": True},
+        {"peak_rss_bytes": float("nan")},
+        {"warnings": 5},
+        {"warnings": [{}]},
+        {"iterations": "4"},
+        {"other": float("inf")},
+    ],
+)
+def test_a_report_of_another_shape_is_none(changed: dict[str, object]) -> None:
+    transport = FakeTransport("pi@rpi4")
+    transport.on(ARGV, stdout=json.dumps(REPORT | changed).encode())
+    with pytest.raises(BoardError, match="edge-run bench on pi@rpi4 printed no report"):
+        runner.call(session(transport), ARGV, 1.0)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "7", "{", "[" * 100_000, '{"delegation": {}}'])
