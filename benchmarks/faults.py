@@ -412,7 +412,9 @@ class Bench:
     def prepare(self, seed: int) -> None:
         """Have a release live, and measure how long a deploy takes."""
         target = board_module.load(BOARD)
-        for lto in (None, True):  # compiling has no part in a deploy's deadlines
+        # Compiling has no part in a deploy's deadlines.
+        build.host_library(report.progress)
+        for lto in (None, True):
             build.runner(target, report.progress, lto=lto)
         self.hang_up()
         self._deploy(self._models(seed - 1))
