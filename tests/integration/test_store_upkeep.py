@@ -103,7 +103,7 @@ def test_settling_writes_the_log_too(runner: Path, root: Path) -> None:
 
 HARMS = [
     "flip", "flip and set back the time", "touch", "mode", "copy", "missing", "manifest", "sums",
-    "boot", "record", "no record", "off", "linked directory",
+    "boot", "record", "no record", "off", "linked directory", "another current",
 ]  # fmt: skip
 
 
@@ -142,6 +142,9 @@ def test_a_release_that_was_touched_is_not_settled(
         record.write_text(record.read_text()[:-1])
     elif harm == "no record":
         record.unlink()
+    elif harm == "another current":
+        (root / "current").unlink()
+        (root / "current").symlink_to(f"releases/{'0' * 16}")
     elif harm == "linked directory":
         (release / "models").rename(tmp_path / "models")
         (release / "models").symlink_to(tmp_path / "models")
@@ -207,9 +210,10 @@ def flip(file: Path, *, keep_time: bool = False) -> None:
         os.utime(file, ns=(info.st_atime_ns, info.st_mtime_ns))
 
 
+@pytest.mark.parametrize("again", ["switch", "release"])
 @pytest.mark.parametrize("keep_time", [False, True])
 def test_what_was_hashed_as_it_came_is_not_read_again(
-    runner: Path, root: Path, keep_time: bool
+    runner: Path, root: Path, keep_time: bool, again: str
 ) -> None:
     switch = b"switch %s\n" % NEW.id.encode()
     process = start(runner, root)
@@ -219,10 +223,10 @@ def test_what_was_hashed_as_it_came_is_not_read_again(
         stdin.write(b"".join(NEW.put_requests()) + NEW.release_request())
         assert [stdout.readline() for _ in range(4)] == [b"ok stored\n"] * 3 + [b"ok created\n"]
         flip(root / "store" / NEW.blobs[1].sha, keep_time=keep_time)
-        stdin.write(switch + b"quit\n")
+        stdin.write((switch if again == "switch" else NEW.release_request()) + b"quit\n")
         reply = stdout.readline()
     # Only somebody who sets back the time gets a change past it, and only in this connection.
-    assert reply.startswith(b"ok -" if keep_time else b"err 13 ")
+    assert reply.startswith(b"ok" if keep_time else b"err 13 ")
     if keep_time:
         assert request(runner, root, f"switch {NEW.id}")[0].startswith(b"err 13 ")
 
@@ -388,9 +392,10 @@ def test_what_a_process_uses_stays(runner: Path, root: Path, tmp_path: Path, way
     assert whole(root) == OLD.id
 
 
-def test_a_process_that_runs_what_is_gone_uses_nothing(runner: Path, root: Path) -> None:
+@pytest.mark.parametrize("way", ["exe", "cwd"])
+def test_a_process_that_runs_what_is_gone_uses_nothing(runner: Path, root: Path, way: str) -> None:
     deployed(runner, root, SLEEP)
-    with user(root, "cwd"):
+    with user(root, way):
         shutil.rmtree(root / "releases" / SLEEP.id)
         (root / "releases" / SLEEP.id).mkdir()
         assert listed(runner, root)[SLEEP.id][3] == "c"
