@@ -3,10 +3,10 @@
     python -m benchmarks.deploy [--board qemu-virt|loopback] [--rounds N] [--large-rounds N]
 
 Boards: ``qemu-virt``, a virtual machine with OpenSSH, and ``loopback``, an OpenSSH server on this
-machine. Releases: a small one (runner, LiteRT's library, the eight models of the digits) and a
-large one of many files (engine python: the interpreter's package and numpy). Cases: *cold*,
-nothing is on the board; *changed*, one model has other content; *no-op*, all of it is there and
-live.
+machine with an empty home, so that nobody's shell start-up files are measured. Releases: a small one
+(runner, LiteRT's library, the eight models of the digits) and a large one of many files (engine
+python: the interpreter's package and numpy). Cases: *cold*, nothing is on the board; *changed*, one
+model has other content; *no-op*, all of it is there and live.
 
 Contestants bring the same files into a folder of their own on the board:
 
@@ -142,7 +142,11 @@ def loopback() -> Iterator[Place]:
     # Another name: nothing of what `--board localhost` does without a link.
     board = dataclasses.replace(board_module.load("localhost"), name="loopback", local=False)
     with tempfile.TemporaryDirectory() as folder:
-        server = sshd.start_sshd(Path(folder) / "sshd", "Subsystem sftp internal-sftp")
+        home = Path(folder) / "home"
+        home.mkdir()
+        server = sshd.start_sshd(
+            Path(folder) / "sshd", "Subsystem sftp internal-sftp", f"SetEnv HOME={home}"
+        )
         try:
             with ssh.connect(server.target) as control:
                 base = PurePosixPath(folder) / "board"
