@@ -3,8 +3,8 @@
     python -m benchmarks.deploy [--board qemu-virt|loopback] [--rounds N] [--large-rounds N]
 
 Boards: ``qemu-virt``, a virtual machine with OpenSSH, and ``loopback``, an OpenSSH server on this
-machine with an empty home, so that nobody's shell start-up files are measured. Releases: a small one
-(runner, LiteRT's library, the eight models of the digits) and a large one of many files (engine
+machine with an empty home, so that nobody's shell start-up files are measured. Releases: a small
+one (runner, LiteRT's library, the eight models of the digits) and a large one of many files (engine
 python: the interpreter's package and numpy). Cases: *cold*, nothing is on the board; *changed*, one
 model has other content; *no-op*, all of it is there and live.
 
