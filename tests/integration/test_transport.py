@@ -152,6 +152,13 @@ def test_waiting_for_a_program_needs_no_descriptor(sshd: Sshd) -> None:
         process.close()
 
 
+def test_small_requests_do_not_wait_for_each_other(sshd: Sshd) -> None:
+    # Nagle's algorithm and delayed acknowledgements together hold back each of them for 40 ms.
+    with ssh.connect(sshd.target) as opened:
+        dialled = opened._way.socket
+        assert dialled.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+
 def test_no_command_is_an_error(transport: Transport) -> None:
     for argv in ([], ["a\0b"], "ls -l"):
         with pytest.raises(UsageError):
