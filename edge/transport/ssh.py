@@ -242,7 +242,7 @@ class _Way:
         target = self._target
         try:
             dialled = socket.create_connection((target.hostname, target.port), timeout_s)
-            # Else each program that is started waits 40 ms for the other side's late acknowledgement.
+            # Else each program that is started waits 40 ms for a late acknowledgement.
             dialled.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return dialled
         except socket.gaierror as error:
