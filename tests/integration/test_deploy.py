@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 import time
 from collections.abc import Iterator
@@ -109,8 +110,9 @@ def test_a_wrong_answer_keeps_the_old_release(
 
         def false_reference(model: Path, **rest: Any) -> reference.Reference:
             found = true_reference(model, **rest)
-            found.outputs["scores"] = np.flip(found.outputs["scores"])
-            return found
+            # A copy: the true one is remembered, for all boards of a command.
+            false = {"scores": np.flip(found.outputs["scores"])}
+            return dataclasses.replace(found, outputs=false)
 
         monkeypatch.setattr(reference, "compute", false_reference)
         with pytest.raises(BoardError, match=r"computes something else .* old release stays live"):
