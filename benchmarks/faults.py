@@ -598,7 +598,10 @@ def defects(seen: Look, allowed: Sequence[str], flipped: str) -> list[str]:
 def run(
     bench: Bench, faults: Sequence[str], tries: int, seed: int, told: Callable[[str], None]
 ) -> list[Try]:
-    """``tries``, spread evenly over ``faults``, with the seeds from ``seed`` on."""
+    """``tries``, spread evenly over ``faults``, with the seeds from ``seed`` on.
+
+    An interrupt ends it after those that were made.
+    """
     began = time.monotonic()
     bench.prepare(seed)
     lengths = " and ".join(f"{length:.2f} s" for length in bench.lengths_s)
@@ -612,7 +615,10 @@ def run(
         if not order:
             order = random.Random(seed + number).sample(list(faults), len(faults))
         name = order.pop()
-        done.append(bench.attempt(Plan.draw(seed + number, name), FAULTS[name]))
+        try:
+            done.append(bench.attempt(Plan.draw(seed + number, name), FAULTS[name]))
+        except KeyboardInterrupt:
+            break
         told(f"{number + 1}/{tries} {done[-1].line()}")
     return done
 

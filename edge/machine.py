@@ -597,7 +597,9 @@ class _Control:
         :raises BoardError: there is none, or the board can't be started.
         """
         while True:
-            self.send("hello")
+            # A board that is slow to come up reads nothing: what waits there is question enough.
+            if select.select([], [self._connection], [], 0)[1]:
+                self.send("hello")
             until = min(deadline, time.monotonic() + _LOOK_EVERY_S)
             answer = self._await(("hold", "ready", "broken"), until)
             if answer == "broken":
