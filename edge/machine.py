@@ -589,7 +589,7 @@ class _Control:
         try:
             self._connection.sendall(line.encode() + b"\n")
         except OSError as error:
-            raise self._machine._failure(f"does not listen ({error.strerror})") from error
+            raise self._machine._failure(f"does not listen ({error.strerror or error})") from error
 
     def greet(self, deadline: float) -> str:
         """Ask until there is an answer: ``hold`` (for :meth:`start`) or ``ready``.
