@@ -580,7 +580,7 @@ def test_killed_or_cut_on_a_board_the_old_or_the_new_release_is_live(
         run(opened, f"sh {scripts[one.id]}")
         whole_s = time.monotonic() - began
     live = one.id
-    for fault in ["kill"] * 5 + ["power"] * 3:
+    for fault in ["kill"] * 3 + ["power"] * 2:
         wanted = two.id if live == one.id else one.id
         after_s = chance.uniform(0, whole_s)
         with connect(away) as opened:
