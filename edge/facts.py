@@ -30,19 +30,36 @@ _BEGIN, _END = "edge-answers-begin", "edge-answers-end"
 _FACTS = r"""
 case $1 in /*) root=$1 ;; *) root=$HOME/$1 ;; esac
 near=$root
-while [ ! -d "$near" ]; do near=$(dirname "$near"); done
-kind() { head -c 20 "$1" | od -An -v -tx1 | tr -d ' \n'; }
-first() { for file; do [ -r "$file" ] && { tr '\0' ' ' <"$file"; return; }; done; }
+while [ ! -d "${near:-/}" ]; do near=${near%/*}; done
+near=${near:-/}
+# Programs are started where the shell can't do it: on a slow board each costs milliseconds.
+kind() { # $elf: the file's first 20 bytes; $class: its width, byte order and machine
+  elf= class= at=0
+  for byte in $(od -An -v -tx1 -N20 "$1"); do
+    elf=$elf$byte
+    case $at in 4 | 5 | 18 | 19) class=$class$byte ;; esac
+    at=$((at + 1))
+  done
+}
+first() { # $line: of the first of these files that can be read
+  line=
+  for file; do [ -r "$file" ] && { read -r line <"$file"; return 0; }; done
+  return 1
+}
+named() { for file; do [ -r "$file" ] && { tr '\0' ' ' <"$file"; return; }; done; }
 echo "root=$root"
-read -r boot </proc/sys/kernel/random/boot_id && echo "boot=$boot"
+first /proc/sys/kernel/random/boot_id && echo "boot=$line"
 echo "user=$(id -un)"
-echo "kernel=$(uname -sr)"
-echo "kernel_machine=$(uname -m)"
-shell=$(kind /bin/sh)
-echo "shell_elf=$shell"
+uname -srm | while read -r system release machine; do
+  echo "kernel=$system $release"
+  echo "kernel_machine=$machine"
+done
+kind /bin/sh
+own=$class
+echo "shell_elf=$elf"
 echo "system=$(. /etc/os-release && echo "$PRETTY_NAME")"
-echo "model=$(first /proc/device-tree/model /sys/devices/virtual/dmi/id/product_name)"
-echo "hardware=$(first /proc/device-tree/compatible)"
+echo "model=$(named /proc/device-tree/model /sys/devices/virtual/dmi/id/product_name)"
+echo "hardware=$(named /proc/device-tree/compatible)"
 version() {
   getconf GNU_LIBC_VERSION && return
   ldd --version 2>&1 | grep -E 'GNU|GLIBC|musl|^Version' && return
@@ -51,32 +68,44 @@ version() {
   done
   for loader in /lib/ld-uClibc*; do [ -e "$loader" ] && echo "uClibc ${loader##*/}" && return; done
 }
-echo "libc=$(version | head -n 2 | tr '\n' ' ')"
+version | { read -r name; read -r more; cat >/dev/null; echo "libc=$name $more"; }
 if [ -w "$near" ]; then echo "writable=yes"; else echo "writable=no"; fi
-echo "free_kib=$(df -Pk "$near" | tail -n 1 | awk '{print $4}')"
-echo "mount=$(df -P "$near" | tail -n 1 | awk '{print $6}')"
+df -Pk "$near" | {
+  read -r line
+  read -r system blocks used free share mount
+  echo "free_kib=$free"
+  echo "mount=$mount"
+}
 while read -r line; do echo "mounts=$line"; done </proc/mounts
-echo "cores=$(grep -c '^processor' /proc/cpuinfo)"
-echo "features=$(grep -m 1 -i -E '^(features|flags)' /proc/cpuinfo | cut -d: -f2)"
-awk -F': *' '/^CPU implementer/ {i = $2} /^CPU part/ {print "cpu=" i " " $2}' /proc/cpuinfo
-echo "cpu_name=$(grep -m 1 '^model name' /proc/cpuinfo | cut -d: -f2)"
-awk '/^(MemTotal|MemAvailable|SwapTotal|SwapFree):/ {print $1 "=" $2}' /proc/meminfo | tr -d :
+awk '{ value = $0; sub(/^[^:]*:[ \t]*/, "", value) }
+  /^processor/ { cores++ }
+  /^([Ff]eatures|[Ff]lags)[ \t]*:/ && features == "" { features = value }
+  /^model name/ && model == "" { model = value }
+  /^CPU implementer/ { implementer = value }
+  /^CPU part/ { print "cpu=" implementer " " value }
+  /^(MemTotal|MemAvailable|SwapTotal|SwapFree):/ { print substr($1, 1, length($1) - 1) "=" $2 }
+  /^Cpus_allowed_list:/ { print "allowed=" value }
+  END { print "cores=" cores; print "features=" features; print "cpu_name=" model }
+' /proc/cpuinfo /proc/meminfo /proc/self/status
 echo "page=$(getconf PAGESIZE ||
   awk '/^KernelPageSize/ {print $2 * 1024; exit}' /proc/self/smaps)"
-echo "allowed=$(awk '/^Cpus_allowed_list/ {print $2}' /proc/self/status)"
-group=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)
+group=/sys/fs/cgroup
+while IFS=: read -r number controllers path; do
+  [ "$number:$controllers" = 0: ] && group=/sys/fs/cgroup$path
+done </proc/self/cgroup
 while :; do
-  echo "memory_max=$(first "$group/memory.max")"
-  echo "cpu_max=$(first "$group/cpu.max")"
+  first "$group/memory.max" && echo "memory_max=$line"
+  first "$group/cpu.max" && echo "cpu_max=$line"
   [ "$group" = /sys/fs/cgroup ] && break
   group=${group%/*}
   case $group in /sys/fs/cgroup*) ;; *) break ;; esac
 done
-echo "memory_max=$(first /sys/fs/cgroup/memory/memory.limit_in_bytes)"
+first /sys/fs/cgroup/memory/memory.limit_in_bytes && echo "memory_max=$line"
 v1=/sys/fs/cgroup/cpu
-echo "cpu_max=$(first $v1/cpu.cfs_quota_us) $(first $v1/cpu.cfs_period_us)"
+first $v1/cpu.cfs_quota_us && quota=$line && first $v1/cpu.cfs_period_us &&
+  echo "cpu_max=$quota $line"
 bits=/sys/devices/platform/soc/soc:firmware/get_throttled
-echo "throttled=$(first "$bits" || vcgencmd get_throttled)"
+if first "$bits"; then echo "throttled=$line"; else echo "throttled=$(vcgencmd get_throttled)"; fi
 for folder in /lib /lib64 /lib/*-linux-* /usr/lib /usr/lib64 /usr/lib/*-linux-*; do
   for library in "$folder"/*.so.*; do
     [ -e "$library" ] || continue
@@ -88,8 +117,8 @@ for folder in /lib /lib64 /lib/*-linux-* /usr/lib /usr/lib64 /usr/lib/*-linux-*;
       *) continue ;;
     esac
     # Another architecture's library may stand beside the system's own.
-    same=$(kind "$library" | cut -c 9-12,37-40)
-    [ "$same" = "$(echo "$shell" | cut -c 9-12,37-40)" ] || continue
+    kind "$library"
+    [ "$class" = "$own" ] || continue
     case $name in libgcc*) gcc=seen ;; *) cxx=seen ;; esac
     # GCC numbers its library and its newest symbols alike: no need to read two megabytes.
     file=$(readlink -f "$library")

@@ -24,6 +24,7 @@ from edge.artifact import Artifact
 from edge.errors import BoardError, EdgeError, HostError
 from edge.layout import DeviceLayout
 from edge.transport import Process, Transport
+from edge.transport.hostfile import readable
 
 Progress = Callable[[str], None]
 
@@ -539,25 +540,27 @@ def install_runner(
     """
     device = DeviceLayout(root)
     target = device.blob(sha256)
-    # One question and the folder in one round trip; 10 is our own, no shell's.
-    script = '[ -x "$1" ] && exit 0; umask 022; mkdir -p "$2" && exit 10'
-    found = transport.run(["sh", "-c", script, "sh", target, device.store])
-    if found.ok:
-        return False
-    if found.exit_code != 10:
-        raise BoardError(
-            f"can't create {device.store} on {transport.name}: "
-            f"{_shown(found.error_text) or f'exit code {found.exit_code}'}"
-        )
     # A name of its own: two hosts at once must not write into one file.
     part = device.store / f".{sha256}.{os.urandom(4).hex()}.part"
+    # All in one round trip; 10 and 11 are our own, no shell's.
+    script = (
+        '[ -x "$1" ] && exit 0; umask 022; mkdir -p "$2" || exit 11; '
+        'cat > "$3" && chmod 755 "$3" && exit 10'
+    )
     try:
-        transport.put(runner, part, timeout_s=timeout_s)
-        made = transport.run(["chmod", "755", part])
-        if not made.ok:
-            raise BoardError(
-                f"can't make {part} executable on {transport.name}: {_shown(made.error_text)}"
+        found = transport.run(
+            ["sh", "-c", script, "sh", target, device.store, part],
+            stdin=readable(runner).read_bytes(),
+            timeout_s=timeout_s,
+        )
+        if found.ok:
+            return False
+        if found.exit_code != 10:
+            what = (
+                f"can't create {device.store}" if found.exit_code == 11 else f"can't write {part}"
             )
+            said = _shown(found.error_text) or f"exit code {found.exit_code}"
+            raise BoardError(f"{what} on {transport.name}: {said}")
         # The program itself, not a shell that starts it: a transport may have to emulate it.
         outcome = transport.run(
             [part, "store", "--root", root, "--owner", "first-contact", "--install-self", sha256],

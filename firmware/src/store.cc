@@ -29,6 +29,7 @@
 #include "store/signals.h"
 #include "store/sums.h"
 #include "store/users.h"
+#include "store/watch.h"
 #include "store/words.h"
 
 namespace {
@@ -79,6 +80,7 @@ struct Flags {
 struct Arrival {
   Descriptor file;
   Stamp stamp;
+  int watch = -1;
   bool executable = false;
 };
 
@@ -116,8 +118,9 @@ class Store {
 
   template <typename Take>
   Result blocks(uint64_t left, Result *result, Take take);
-  Result open_part(const std::string &name, uint64_t offset, Descriptor *file, Sha256 *hash);
+  Result open_part(const std::string &name, uint64_t offset, Arrival *arrival, Sha256 *hash);
   Result name_arrived();
+  Result still_has(const std::string &sha, Arrival *arrival);
   Result with_space(Result result, uint64_t needed);
   Result build(const std::string &id, const Links &links, const std::string &manifest,
                const std::string &sums);
@@ -142,6 +145,7 @@ class Store {
   Descriptor store_;
   Descriptor releases_;
   Descriptor lock_;
+  Watch watch_;
   // By sha256: what this connection received, and what it has hashed.
   std::map<std::string, Arrival> arrived_;
   std::map<std::string, Stamp> verified_;
@@ -311,13 +315,16 @@ Result Store::have(const Words &words, std::string *answer) {
 }
 
 // Opens the part file `name` to append at `offset`; `hash` then knows what stands before it.
-Result Store::open_part(const std::string &name, uint64_t offset, Descriptor *file, Sha256 *hash) {
+Result Store::open_part(const std::string &name, uint64_t offset, Arrival *arrival, Sha256 *hash) {
+  Descriptor &file = arrival->file;
   if (offset == 0) {
     // Whatever stands there, a planted link too, goes; O_EXCL makes a file of our own.
     if (!remove_tree(store_.get(), name)) return fail_errno("can't replace store/" + name, errno);
-    *file = Descriptor(openat(store_.get(), name.c_str(),
-                              O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-    return file->valid() ? Result() : fail_errno("can't create store/" + name, errno);
+    file = Descriptor(openat(store_.get(), name.c_str(),
+                             O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (!file.valid()) return fail_errno("can't create store/" + name, errno);
+    arrival->watch = watch_.begin(file.get());
+    return {};
   }
   Descriptor reader(openat(store_.get(), name.c_str(), kReadFlags));
   struct stat info;
@@ -336,15 +343,16 @@ Result Store::open_part(const std::string &name, uint64_t offset, Descriptor *fi
   if ((info.st_mode & S_IWUSR) == 0 && fchmod(reader.get(), 0600) != 0) {
     return fail_errno("can't resume store/" + name, errno);
   }
-  *file =
+  file =
       Descriptor(openat(store_.get(), name.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   struct stat again;
-  if (!file->valid() || fstat(file->get(), &again) != 0 || again.st_ino != info.st_ino ||
-      ftruncate(file->get(), static_cast<off_t>(offset)) != 0 ||
-      lseek(file->get(), 0, SEEK_END) < 0) {
+  if (!file.valid() || fstat(file.get(), &again) != 0 || again.st_ino != info.st_ino ||
+      ftruncate(file.get(), static_cast<off_t>(offset)) != 0 ||
+      lseek(file.get(), 0, SEEK_END) < 0) {
     return fail_errno("can't resume store/" + name, errno);
   }
-  return hash_prefix(file->get(), offset, hash);
+  arrival->watch = watch_.begin(file.get());
+  return hash_prefix(file.get(), offset, hash);
 }
 
 // Says of a full disk how many bytes were needed, and how many are free now that they are gone.
@@ -431,7 +439,7 @@ Result Store::put(const Words &words, std::string *answer) {
   Arrival arrival;
   arrival.executable = executable;
   Sha256 hash;
-  result = open_part(part, offset, &arrival.file, &hash);
+  result = open_part(part, offset, &arrival, &hash);
   if (result.lost) return result;
   // A part that could not be opened is not ours to remove.
   const bool opened = result.ok();
@@ -475,6 +483,9 @@ Result Store::name_arrived() {
     result = fail_errno("can't store what arrived", errno);
   }
   each([](const std::string &, const Arrival &arrival) { return fsync(arrival.file.get()) == 0; });
+  for (auto &[sha, arrival] : arrived_) {
+    if (watch_.end(arrival.watch) && result.ok()) result = still_has(sha, &arrival);
+  }
   each([&](const std::string &sha, const Arrival &arrival) {
     const std::string part = "." + sha + ".part";
     if (renameat(store_.get(), part.c_str(), store_.get(), sha.c_str()) != 0) return false;
@@ -492,6 +503,17 @@ Result Store::name_arrived() {
   // here.
   if (result.ok() && !sync_dir(store_.get())) return fail_errno("can't sync store/", errno);
   return with_space(std::move(result), bytes);
+}
+
+// Has a file that somebody else opened while it arrived its hash?
+Result Store::still_has(const std::string &sha, Arrival *arrival) {
+  struct stat info;
+  if (fstat(arrival->file.get(), &info) != 0) return fail_errno("can't examine " + sha, errno);
+  arrival->stamp = Stamp(info);
+  Sha256 hash;
+  STORE_TRY(hash_prefix(arrival->file.get(), static_cast<uint64_t>(info.st_size), &hash));
+  if (hash.hex() == sha) return {};
+  return fail(EDGE_CORRUPT, "somebody else wrote to " + sha + " as it arrived: send it again");
 }
 
 // Has each stored file that is to be linked its hash? One that has not leaves the store, so that it

@@ -356,6 +356,46 @@ def test_a_part_that_a_power_cut_damaged_is_sent_from_its_beginning(
     assert whole(root)
 
 
+@pytest.mark.parametrize("there", [0, 30_000])
+def test_what_somebody_else_writes_to_a_file_as_it_arrives_is_found_out(
+    runner: Path, root: Path, there: int
+) -> None:
+    blob = Blob("m", os.urandom(90_000))
+    wanted = Wanted((blob,))
+    if there:
+        cut = blob.put_line() + b"90000 90000\n" + blob.content[:there]
+        assert speak(runner, root, cut)[0] == 15
+    with start(runner, root) as process:
+        stdin, stdout = pipes(process)
+        stdout.readline()
+        part = root / "store" / f".{blob.sha}.part"
+
+        def put(at: int, meanwhile: Callable[[], None]) -> list[bytes]:
+            stdin.write(blob.put_line(at) + b"%d %d\n" % (90_000 - at, 90_000 - at))
+            stdin.write(blob.content[at:60_000])
+            wait_until(lambda: part.exists() and part.stat().st_size == 60_000)
+            meanwhile()
+            stdin.write(blob.content[60_000:] + wanted.release_request())
+            return [stdout.readline(), stdout.readline()]
+
+        def flip() -> None:
+            with part.open("r+b") as file:
+                file.seek(20_000)
+                file.write(bytes([blob.content[20_000] ^ 1]))
+
+        def read() -> None:
+            assert len(part.read_bytes()) == 60_000
+
+        stored, released = put(there, flip)
+        assert stored == b"ok stored\n"
+        assert released.startswith(b"err 13 somebody else wrote to " + blob.sha.encode())
+        assert list((root / "store").iterdir()) == []
+        # Who only reads does no harm.
+        assert put(0, read) == [b"ok stored\n", b"ok created\n"]
+        stdin.write(b"switch %s\nquit\n" % wanted.id.encode())
+    assert whole(root) == wanted.id
+
+
 def test_content_that_is_not_what_was_promised(
     connect: Callable[..., Store], root: Path, tmp_path: Path
 ) -> None:

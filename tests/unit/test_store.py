@@ -460,7 +460,7 @@ def test_a_heartbeat_that_fails_shows_at_the_next_call() -> None:
 def test_a_runner_that_is_there_costs_one_question(model: Path) -> None:
     board = FakeTransport().on(["sh"])
     assert store_module.install_runner(board, model, SHA, ROOT) is False
-    ((*command, blob, folder),) = board.commands
+    ((*command, blob, folder, _),) = board.commands
     assert command[:2] == ["sh", "-c"] and command[3:] == ["sh"]
     # The paths are arguments, never part of the script.
     assert str(ROOT) not in command[2]
@@ -468,26 +468,26 @@ def test_a_runner_that_is_there_costs_one_question(model: Path) -> None:
 
 
 def test_a_runner_is_sent_and_installs_itself(model: Path) -> None:
-    board = FakeTransport().on(["sh"], exit_code=10).on(["chmod", "755"])
+    board = FakeTransport().on(["sh"], exit_code=10)
     board.on(lambda argv: argv[1:2] == ("store",))
     assert store_module.install_runner(board, model, SHA, ROOT) is True
-    ((part, content),) = board.files.items()
-    assert content == model.read_bytes()
+    sent, started = board.calls
+    assert sent.stdin == model.read_bytes()
+    part = PurePosixPath(sent.argv[-1])
     assert part.parent == ROOT / "store"
     assert part.name.startswith(f".{SHA}.") and part.name.endswith(".part")
     # Not inside of a shell: where boards are emulated, only a program's own path is known.
-    started = board.commands[-1]
-    assert started[:4] == (str(part), "store", "--root", str(ROOT))
-    assert started[-2:] == ("--install-self", SHA)
-    assert board.calls[-1].stdin == b"quit\n"
+    assert started.argv[:4] == (str(part), "store", "--root", str(ROOT))
+    assert started.argv[-2:] == ("--install-self", SHA)
+    assert started.stdin == b"quit\n"
 
 
 def test_two_uploads_never_share_a_name(model: Path) -> None:
-    board = FakeTransport().on(["sh"], exit_code=10).on(["chmod"])
+    board = FakeTransport().on(["sh"], exit_code=10)
     board.on(lambda argv: argv[1:2] == ("store",))
     for _ in range(2):
         store_module.install_runner(board, model, SHA, ROOT)
-    assert len(board.files) == 2
+    assert len({argv[-1] for argv in board.commands if argv[0] == "sh"}) == 2
 
 
 @pytest.mark.parametrize(
@@ -503,26 +503,34 @@ def test_two_uploads_never_share_a_name(model: Path) -> None:
 def test_a_runner_that_does_not_start_is_removed(
     model: Path, exit_code: int, stdout: bytes, stderr: bytes, message: str
 ) -> None:
-    board = FakeTransport().on(["sh"], exit_code=10).on(["chmod"]).on(["rm", "-f"])
+    board = FakeTransport().on(["sh"], exit_code=10).on(["rm", "-f"])
     board.on(
         lambda argv: argv[1:2] == ("store",), exit_code=exit_code, stdout=stdout, stderr=stderr
     )
     with pytest.raises(BoardError, match=message):
         store_module.install_runner(board, model, SHA, ROOT)
-    assert board.commands[-1] == ("rm", "-f", str(next(iter(board.files))))
+    assert board.commands[-1] == ("rm", "-f", board.commands[0][-1])
 
 
 def test_a_lock_that_is_held_does_not_undo_the_installation(model: Path) -> None:
-    board = FakeTransport().on(["sh"], exit_code=10).on(["chmod"])
+    board = FakeTransport().on(["sh"], exit_code=10)
     board.on(lambda argv: argv[1:2] == ("store",), exit_code=12, stdout=b"err 12 held by x since y")
     assert store_module.install_runner(board, model, SHA, ROOT) is True
 
 
-def test_a_root_that_can_not_be_made(model: Path) -> None:
-    board = FakeTransport().on(["sh"], exit_code=1, stderr=b"mkdir: Read-only file system")
-    with pytest.raises(BoardError, match=r"can't create .*Read-only file system"):
+@pytest.mark.parametrize(
+    ("exit_code", "said", "message"),
+    [
+        (11, b"mkdir: Read-only file system", r"can't create .*/store on .*Read-only file system"),
+        (1, b"cat: No space left", r"can't write .*\.part on .*No space left"),
+    ],
+)
+def test_a_runner_that_can_not_be_written(
+    model: Path, exit_code: int, said: bytes, message: str
+) -> None:
+    board = FakeTransport().on(["sh"], exit_code=exit_code, stderr=said).on(["rm", "-f"])
+    with pytest.raises(BoardError, match=message):
         store_module.install_runner(board, model, SHA, ROOT)
-    assert board.files == {}
 
 
 # --- the lock
