@@ -384,7 +384,9 @@ def onto(
             return Deployment(
                 session.board.name, session.transport.name, wanted, wanted.id, 0, 0, ()
             )
-        if state.boot_id and state.boot_id == seen.boot_id:
+        # Without our runner there, the kernel itself is asked: quicker than all of the facts.
+        boot_id = state.boot_id or facts_module.boot_id(session.transport)
+        if boot_id and boot_id == seen.boot_id:
             now = dataclasses.replace(
                 seen, free_bytes=state.free_bytes, memory_available_bytes=None, clock_ahead_s=None
             )
@@ -399,6 +401,7 @@ def onto(
         smoke=smoke,
         before_switch=before_switch,
         wait_s=wait_s,
+        verify=verify,
     )
 
 
@@ -411,6 +414,7 @@ def deploy(
     smoke: bool = True,
     before_switch: BeforeSwitch | None = None,
     wait_s: float = 0.0,
+    verify: bool = False,
 ) -> Deployment:
     """Make ``wanted`` the live release; at any instant the old or the new one is live and whole.
 
@@ -418,10 +422,11 @@ def deploy(
 
     :param before_switch: called after the check of the models.
     :param wait_s: for the store's lock, if somebody else holds it.
+    :param verify: read back what has not changed since it was last found in order, too.
     :raises UsageError: the release does not fit the board, or a model does not run on it.
     :raises BoardError: the board failed, or computes something else than this machine.
     """
-    with staged(session, wanted, progress, wait_s=wait_s) as stage:
+    with staged(session, wanted, progress, wait_s=wait_s, verify=verify) as stage:
         checked: Sequence[Agreement] = ()
         previous = stage.store.live
         if previous == wanted.id and _was_told(session, wanted.id):
@@ -469,13 +474,19 @@ class Stage:
 
 @contextlib.contextmanager
 def staged(
-    session: Session, wanted: Release, progress: Progress, *, wait_s: float = 0.0
+    session: Session,
+    wanted: Release,
+    progress: Progress,
+    *,
+    wait_s: float = 0.0,
+    verify: bool = False,
 ) -> Iterator[Stage]:
     """Put ``wanted`` beside the live release, under the store's lock.
 
     A release that was not on the board before is dropped at the end unless it is to be kept.
 
     :param wait_s: for the store's lock, if somebody else holds it.
+    :param verify: as :func:`deploy`.
     """
     device, transport = session.device, session.transport
     program = wanted.runner
@@ -496,6 +507,8 @@ def staged(
             stage.sent_bytes, stage.sent_files = program.size_bytes, 1
         created = False
         try:
+            if verify:
+                store.unsettle()
             created = _placed(stage, wanted, device.root, progress)
             # What waits for the board on another channel learns here that the link is gone.
             with store.heartbeat(on_lost=transport.close):

@@ -27,7 +27,7 @@ _BEGIN, _END = "edge-answers-begin", "edge-answers-end"
 # The script comes by standard input, so that no limit on a command's length and no login shell's
 # quoting touches it. Every line is `key=value`; a command that this board lacks leaves its value
 # empty. $1: device root, absolute or relative to the home directory.
-_FACTS = r"""
+SCRIPT = r"""
 case $1 in /*) root=$1 ;; *) root=$HOME/$1 ;; esac
 near=$root
 while [ ! -d "${near:-/}" ]; do near=${near%/*}; done
@@ -106,11 +106,14 @@ first $v1/cpu.cfs_quota_us && quota=$line && first $v1/cpu.cfs_period_us &&
   echo "cpu_max=$quota $line"
 bits=/sys/devices/platform/soc/soc:firmware/get_throttled
 if first "$bits"; then echo "throttled=$line"; else echo "throttled=$(vcgencmd get_throttled)"; fi
+libraries=
 for folder in /lib /lib64 /lib/*-linux-* /usr/lib /usr/lib64 /usr/lib/*-linux-*; do
+  # Most systems have one folder by both names.
+  case $folder in /lib/* | /lib) [ /lib -ef /usr/lib ] && continue ;; esac
   for library in "$folder"/*.so.*; do
     [ -e "$library" ] || continue
     name=${library##*/}
-    echo "library=$name"
+    libraries="$libraries $name"
     case $name in
       libstdc++.so.6) [ -z "$cxx" ] || continue ;;
       libgcc_s.so.1) [ -z "$gcc" ] || continue ;;
@@ -119,17 +122,23 @@ for folder in /lib /lib64 /lib/*-linux-* /usr/lib /usr/lib64 /usr/lib/*-linux-*;
     # Another architecture's library may stand beside the system's own.
     kind "$library"
     [ "$class" = "$own" ] || continue
-    case $name in libgcc*) gcc=seen ;; *) cxx=seen ;; esac
-    # GCC numbers its library and its newest symbols alike: no need to read two megabytes.
-    file=$(readlink -f "$library")
-    case $file in
-      */libstdc++.so.6.0.[0-9]*) echo "provides=GLIBCXX_3.4.${file##*.}"; continue ;;
+    case $name in
+      libgcc*) gcc=seen ;;
+      *)
+        cxx=seen
+        # GCC numbers this library and its newest symbols alike: no need to read two megabytes.
+        file=$(readlink -f "$library")
+        case $file in
+          */libstdc++.so.6.0.[0-9]*) echo "provides=GLIBCXX_3.4.${file##*.}"; continue ;;
+        esac
+        ;;
     esac
     # Names in lines of their own: busybox's grep stops at a line's first zero byte.
-    tr -c 'A-Za-z0-9_.' '\n' <"$library" | grep -E '^(GLIBCXX|CXXABI|GCC)_[0-9]' | sort -u |
-      sed 's/^/provides=/'
+    tr -c 'A-Za-z0-9_.' '\n' <"$library" | grep -E '^(GLIBCXX|CXXABI|GCC)_[0-9]' |
+      while read -r name; do echo "provides=$name"; done
   done
 done
+echo "libraries=$libraries"
 echo "clock=$(date +%s)"
 """
 
@@ -359,7 +368,13 @@ def read(transport: Transport, root: str, timeout_s: float = 60.0) -> Facts:
 
 def ask(transport: Transport, root: str, timeout_s: float = 60.0) -> str:
     """What the board answers: the text for :func:`parse`. Parameters and errors as :func:`read`."""
-    return _ask(transport, _FACTS, root, timeout_s)
+    return _ask(transport, SCRIPT, root, timeout_s)
+
+
+def boot_id(transport: Transport) -> str:
+    """Another one after every boot; empty if the board can't say."""
+    outcome = transport.run(["cat", "/proc/sys/kernel/random/boot_id"])
+    return outcome.text.strip() if outcome.ok else ""
 
 
 def memory_available(transport: Transport, facts: Facts) -> int | None:
@@ -458,7 +473,7 @@ def parse(text: str, *, now_s: float | None = None) -> Facts:
         memory_bytes=said.number("MemTotal", 1024),
         cores=cores,
         emulated="linux,dummy-virt" in said.one("hardware").split(),
-        libraries=frozenset(said.all("library")),
+        libraries=frozenset(said.one("libraries").split()),
         model=said.one("model"),
         system=said.one("system"),
         cpus=_cpus(said.all("cpu"), cores, said.one("cpu_name")),

@@ -56,7 +56,8 @@ def releases(session: Session, progress: Progress) -> tuple[Installed, ...]:
         return ()
     runner = _runner(session, progress)
     program = device.blob(runner.sha256)
-    store_module.install_runner(transport, runner.path, runner.sha256, device.root)
+    if not transport.run(["test", "-x", program]).ok:
+        store_module.install_runner(transport, runner.path, runner.sha256, device.root)
     found = store_module.listed(transport, program, device.root)
     manifests = _manifests(session, found)
     entries = {entry.id: entry for entry in history.read(transport, device)}

@@ -69,7 +69,8 @@ class Session:
     @property
     def _memory(self) -> Path:
         board = self.board
-        address = repr((board.name, board.host, board.root, self.transport.name))
+        # With the questions, whose answers mean something else in another version.
+        address = repr((board.name, board.host, board.root, self.transport.name, facts.SCRIPT))
         return layout.facts_dir() / hashlib.sha256(address.encode()).hexdigest()[:16]
 
 

@@ -258,6 +258,10 @@ class Store:
         line = _lines(text) if text else b""
         self._expect(self._ask(f"settle {release_id} {len(line)}\n".encode() + line), [])
 
+    def unsettle(self) -> None:
+        """Forget that it is: what is asked for next is read and hashed, all of it."""
+        self._expect(self._ask(b"unsettle\n"), [])
+
     def current(self) -> str | None:
         """The live release's id."""
         return self._release(self._ask(b"current\n"))

@@ -109,6 +109,7 @@ class Store {
   Result switch_to(const Words &words, std::string *answer);
   Result log(const Words &words);
   Result settle(const Words &words);
+  Result unsettle(const Words &words);
   Result pin(const Words &words);
   Result unpin(const Words &words);
   Result drop(const Words &words);
@@ -125,14 +126,15 @@ class Store {
   Result build(const std::string &id, const Links &links, const std::string &manifest,
                const std::string &sums);
   Result replace(const std::string &id, const std::string &part);
+  void trust_settled();
   Result intact(const Links &links);
   Result whole(const std::string &id, const std::string &sums, bool contents);
   Result append_log(const std::string &text);
   Result unlink_durably(const char *name);
   Result refuse_if_used(const std::string &id);
   Result remove_release(const std::string &id);
-  bool settled(const std::string &id);
-  void settle_again(const std::string &id);
+  bool settled(const std::string &id, State *state = nullptr);
+  void settle_again(const std::string &id, const State &before);
   bool released(const std::string &id);
   bool pinned(const std::string &id);
   std::string current();
@@ -516,6 +518,29 @@ Result Store::still_has(const std::string &sha, Arrival *arrival) {
   return fail(EDGE_CORRUPT, "somebody else wrote to " + sha + " as it arrived: send it again");
 }
 
+// A release that is live, settled and untouched since was hashed, all of it, since this boot: what
+// its files hold need not be read again.
+void Store::trust_settled() {
+  const std::string live = current();
+  std::string sums;
+  Links links;
+  if (live == "-" || !read_sums(releases_.get(), live, &sums).ok() || !parse_sums(sums, &links))
+    return;
+  std::map<std::string, Stamp> stamps;
+  Descriptor dir(openat(releases_.get(), live.c_str(), kDirFlags));
+  for (const auto &[path, sha] : links) {
+    struct stat info;
+    struct stat original;
+    Descriptor file = open_beneath(dir.get(), path, kReadFlags);
+    if (file.valid() && fstat(file.get(), &info) == 0 && stored(sha, &original) &&
+        original.st_dev == info.st_dev && original.st_ino == info.st_ino) {
+      stamps[sha] = Stamp(info);
+    }
+  }
+  // Asked after the stamps were taken: what changes from here on changes them, too.
+  if (settled(live)) verified_.insert(stamps.begin(), stamps.end());
+}
+
 // Has each stored file that is to be linked its hash? One that has not leaves the store, so that it
 // is sent again. Found out here, before anything runs from the release.
 Result Store::intact(const Links &links) {
@@ -611,6 +636,7 @@ Result Store::release(const Words &words, std::string *answer) {
                 "the manifest's sha256 does not begin with " + id + ": send it again");
   }
   STORE_TRY(name_arrived());
+  trust_settled();
   STORE_TRY(intact(links));
   if (released(id)) {
     std::string there;
@@ -627,10 +653,11 @@ Result Store::release(const Words &words, std::string *answer) {
     if (found.status != EDGE_CORRUPT) return found;
   }
   const std::string live = current();
-  const bool was_settled = live != id && settled(live);
+  State before;
+  const bool was_settled = live != id && settled(live, &before);
   result = build(id, links, manifest, sums);
   if (!result.ok()) remove_tree(releases_.get(), "." + id + ".part");
-  if (was_settled) settle_again(live);
+  if (was_settled) settle_again(live, before);
   if (result.status == EDGE_NO_SPACE) {
     result.message += " (" + number(free_bytes()) + " bytes are free)";
   }
@@ -745,11 +772,11 @@ Result Store::switch_to(const Words &words, std::string *answer) {
   std::string sums;
   STORE_TRY(read_sums(releases_.get(), id, &sums));
   // Taken before the contents are read: what changes after that is then seen to have changed.
-  std::string state;
-  if (!state_of(releases_.get(), id, &state).ok()) state.clear();
+  State state;
+  if (!state_of(releases_.get(), id, &state).ok()) state = {};
   verified_state_.clear();
   STORE_TRY(whole(id, sums, true));
-  verified_state_ = state;
+  verified_state_ = state.all;
   if (previous != id) {
     const std::string target = "releases/" + id;
     // The record is of a release that was live without a break; this one may have been before.
@@ -815,35 +842,43 @@ Result Store::settle(const Words &words) {
   if (current() != id) {
     return fail(EDGE_USAGE, "release " + id + " is not current: switch to it first");
   }
-  std::string state;
+  State state;
   STORE_TRY(state_of(releases_.get(), id, &state));
-  if (state != verified_state_) {
+  if (state.all != verified_state_) {
     // Nothing is vouched for unseen: not another connection's switch, nor what changed since ours.
     std::string sums;
     STORE_TRY(read_sums(releases_.get(), id, &sums));
     STORE_TRY(whole(id, sums, true));
   }
   STORE_TRY(append_log(text));
-  return write_settled(root_.get(), id, state);
+  return write_settled(root_.get(), id, state.all);
 }
 
-bool Store::settled(const std::string &id) {
-  std::string state;
-  return is_id(id) && state_of(releases_.get(), id, &state).ok() &&
-         reads_settled(root_.get(), id, state);
+bool Store::settled(const std::string &id, State *state) {
+  State now;
+  if (!is_id(id) || !state_of(releases_.get(), id, &now).ok()) return false;
+  if (state != nullptr) *state = now;
+  return reads_settled(root_.get(), id, now.all);
 }
 
 // A link more or less, of our own making, is a change of the files' times but not of the release.
 // Without the record the next deploy has more to do, so that a failure matters to nobody.
-void Store::settle_again(const std::string &id) {
-  std::string state;
-  if (state_of(releases_.get(), id, &state).ok()) (void)write_settled(root_.get(), id, state);
+void Store::settle_again(const std::string &id, const State &before) {
+  State now;
+  if (state_of(releases_.get(), id, &now).ok() && now.content == before.content) {
+    (void)write_settled(root_.get(), id, now.all);
+  }
 }
 
 bool Store::pinned(const std::string &id) {
   Descriptor pins(openat(root_.get(), kPins, kDirFlags));
   struct stat info;
   return pins.valid() && fstatat(pins.get(), id.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+Result Store::unsettle(const Words &words) {
+  if (words.size() != 1) return lose(EDGE_USAGE, "malformed: unsettle");
+  return unlink_durably(kSettled);
 }
 
 Result Store::pin(const Words &words) {
@@ -907,10 +942,11 @@ Result Store::drop(const Words &words) {
   }
   if (pinned(id)) return fail(EDGE_USAGE, "release " + id + " is pinned: unpin it first");
   STORE_TRY(refuse_if_used(id));
-  const bool was_settled = settled(live);
+  State before;
+  const bool was_settled = settled(live, &before);
   Result result = remove_release(id);
   if (result.ok()) result = sweep("can't drop release " + id);
-  if (was_settled) settle_again(live);
+  if (was_settled) settle_again(live, before);
   return result;
 }
 
@@ -979,6 +1015,7 @@ Result Store::serve(const std::string &line, std::string *answer, bool *quit) {
   if (verb == "switch") return switch_to(words, answer);
   if (verb == "log") return log(words);
   if (verb == "settle") return settle(words);
+  if (verb == "unsettle") return unsettle(words);
   if (verb == "pin") return pin(words);
   if (verb == "unpin") return unpin(words);
   if (verb == "drop") return drop(words);

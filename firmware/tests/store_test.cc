@@ -2,6 +2,7 @@
 // changes the disk is one step, and a test can end or fail any of them.
 //
 //   EDGE_STORE_FAULT=kill:N    die by SIGKILL in front of step N (counted from 1)
+//   EDGE_STORE_FAULT=stop:N    wait there for a SIGCONT
 //   EDGE_STORE_FAULT=<errno>:N fail step N, and nothing else, with that error number
 //   EDGE_STORE_TRACE=FILE      append a line per step: its name and the paths, in order
 //
@@ -52,14 +53,18 @@ bool step(const char *name, const std::string &what) {
                                                        O_WRONLY | O_CREAT | O_APPEND, 0600));
     if (const char *wanted = getenv("EDGE_STORE_FAULT")) {
       const char *colon = strchr(wanted, ':');
-      fault = strncmp(wanted, "kill", 4) == 0 ? -1 : atoi(wanted);
+      const bool stops = strncmp(wanted, "stop", 4) == 0;
+      fault = strncmp(wanted, "kill", 4) == 0 ? -SIGKILL : stops ? -SIGSTOP : atoi(wanted);
       fault_at = colon == nullptr ? 0 : atol(colon + 1);
     }
   }
   const std::string line = std::string(name) + " " + what + "\n";
   if (trace >= 0 && syscall(SYS_write, trace, line.data(), line.size()) < 0) abort();
   if (++count != fault_at) return false;
-  if (fault < 0) kill(getpid(), SIGKILL);
+  if (fault < 0) {
+    kill(getpid(), -fault);
+    return false;
+  }
   errno = fault;
   return true;
 }

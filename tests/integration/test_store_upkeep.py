@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,10 +18,13 @@ import pytest
 from tests.integration.test_store import (
     NEW,
     OLD,
+    PROGRAM,
     Blob,
     Wanted,
+    copy,
     deployed,
     pipes,
+    requests,
     root,
     runner,
     speak,
@@ -179,6 +184,83 @@ def test_releases_that_come_and_go_leave_another_settled(runner: Path, root: Pat
     speak(runner, root, data)
     request(runner, root, f"drop {NEW.id}")
     assert not settled(runner, root, OLD) and not stays.exists()
+
+
+def deploy_again(runner: Path, root: Path, wanted: Wanted) -> None:
+    """As a host does: what is damaged is found out one by one, and sent again."""
+    for _ in range(4):
+        _, replies = speak(runner, root, b"".join(requests(wanted)))
+        if all(line.startswith(b"ok") for line in replies):
+            return
+    raise AssertionError(replies)
+
+
+@pytest.mark.parametrize(
+    ("which", "to_the_end"), [("shared", True), ("new", True), ("shared", False)]
+)
+def test_a_bit_that_flips_at_any_step_is_found_and_never_vouched_for(
+    runner: Path, root: Path, tmp_path: Path, which: str, to_the_end: bool
+) -> None:
+    deployed(runner, root, OLD)
+    before, data = tmp_path / "before", tmp_path / "data"
+    copy(root, before)
+    # A connection of its own, so that nothing is known but what the record says.
+    request(runner, before, f"settle {OLD.id} 0")
+    every = requests(NEW)
+    data.write_bytes(b"".join(every if to_the_end else every[:-4]))
+    blob = PROGRAM if which == "shared" else NEW.blobs[1]
+    flipped = 0
+    for at in itertools.count(1):
+        copy(before, root)
+        request(runner, root, f"settle {OLD.id} 0")
+        with data.open("rb") as stdin:
+            process = subprocess.Popen(
+                [runner, "store", "--root", root],
+                stdin=stdin,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, "EDGE_STORE_FAULT": f"stop:{at}"},
+            )
+        with process:
+            _, status = os.waitpid(process.pid, os.WUNTRACED)
+            if not os.WIFSTOPPED(status):
+                break
+            for file in root / "store" / blob.sha, root / "store" / f".{blob.sha}.part":
+                if file.exists() and file.stat().st_size > 100:
+                    flipped += 1
+                    mode = file.stat().st_mode
+                    file.chmod(0o644)
+                    with file.open("r+b") as writer:
+                        writer.seek(100)
+                        writer.write(bytes([blob.content[100] ^ 1]))
+                    file.chmod(mode)
+            process.send_signal(signal.SIGCONT)
+            assert process.wait(30) in (0, 13)
+        for wanted in OLD, NEW:
+            if settled(runner, root, wanted):
+                assert whole(root) == wanted.id, at
+        deploy_again(runner, root, NEW)
+        assert whole(root) == NEW.id, at
+    assert flipped > 10
+
+
+def test_what_a_settled_release_holds_is_not_read_again(runner: Path, root: Path) -> None:
+    large = Blob("lib/large.so", os.urandom(3_000_000))
+    deployed(runner, root, Wanted((large,)))
+    shares = Wanted((large, OLD.blobs[1]))
+
+    def read_bytes(*lines: bytes) -> int:
+        with start(runner, root) as process:
+            stdin, stdout = pipes(process)
+            stdin.write(b"".join(lines) + OLD.blobs[1].put_request() + shares.release_request())
+            while not (reply := stdout.readline()).startswith(b"ok created"):
+                assert reply.startswith(b"ok"), reply
+            counted = Path(f"/proc/{process.pid}/io").read_text().split()[1]
+            stdin.write(b"drop %s\nquit\n" % shares.id.encode())
+        return int(counted)
+
+    assert read_bytes() < 100_000
+    assert read_bytes(b"unsettle\n") > 3_000_000
+    assert not settled(runner, root, Wanted((large,)))
 
 
 def test_only_what_is_live_and_whole_is_settled(runner: Path, root: Path) -> None:

@@ -47,18 +47,10 @@ cpu_max=
 memory_max=
 cpu_max=
 throttled=50005
-library=ld-linux-aarch64.so.1
-library=libc.so.6
-library=libdl.so.2
-library=libgcc_s.so.1
 provides=GCC_3.0
 provides=GCC_4.2.0
 provides=GCC_7.0.0
 provides=GCC_12.0.0
-library=libm.so.6
-library=libpthread.so.0
-library=librt.so.1
-library=libstdc++.so.6
 provides=CXXABI_1.3
 provides=CXXABI_1.3.13
 provides=CXXABI_1.3.9
@@ -66,6 +58,8 @@ provides=GLIBCXX_3.4
 provides=GLIBCXX_3.4.10
 provides=GLIBCXX_3.4.30
 provides=GLIBCXX_3.4.9
+libraries=ld-linux-aarch64.so.1 libc.so.6 libdl.so.2 libgcc_s.so.1 libm.so.6 libpthread.so.0 \
+librt.so.1 libstdc++.so.6
 clock=1795000000
 """
 
@@ -140,14 +134,8 @@ allowed=0-3
 memory_max=9223372036854771712
 cpu_max=-1 100000
 throttled=
-library=libc.so.6
-library=libgcc_s.so.1
-library=libstdc++.so.6
-library=ld-linux-aarch64.so.1
-library=libdl.so.2
-library=libm.so.6
-library=libpthread.so.0
-library=librt.so.1
+libraries=libc.so.6 libgcc_s.so.1 libstdc++.so.6 ld-linux-aarch64.so.1 libdl.so.2 libm.so.6 \
+libpthread.so.0 librt.so.1
 provides=GLIBCXX_3.4.25
 provides=CXXABI_1.3.11
 provides=GCC_7.0.0
@@ -216,8 +204,7 @@ cpu=0x41 0xd03
 cpu=0x41 0xd03
 MemTotal=436000
 MemAvailable=390000
-library=libc.musl-aarch64.so.1
-library=libcrypto.so.3
+libraries=libc.musl-aarch64.so.1 libcrypto.so.3
 clock=1795000000
 """
 

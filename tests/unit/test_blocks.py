@@ -58,11 +58,12 @@ def test_a_slow_link_gets_harder_packing(monkeypatch: pytest.MonkeyPatch) -> Non
         return raw
 
     monkeypatch.setattr(blocks, "_packed", packed)
-    for link_s in (0.0, 1.0):
+    # A quick link's own pace does not count as slow, nor does harder packing change what does.
+    for link_s in (0.0, 0.01, 0.1):
         asked.clear()
         for _ in blocks.of(io.BytesIO(bytes(3 * blocks.BLOCK_BYTES)), 0, 3 * blocks.BLOCK_BYTES):
             now_s += link_s
-        assert asked == [False, link_s > 0, link_s > 0]
+        assert asked == [False, link_s > 0.02, link_s > 0.02]
 
 
 def test_a_file_that_became_shorter(tmp_path: Path) -> None:

@@ -25,8 +25,7 @@ mount=/home
 features= fp asimd crc32
 MemTotal=900000
 cores=4
-library=libc.so.6
-library=libstdc++.so.6
+libraries=libc.so.6 libstdc++.so.6
 mounts=/dev/mmcblk0p2 / ext4 rw,noatime 0 0
 mounts=/dev/sda1 /home ext4 rw,noexec,relatime 0 0
 """

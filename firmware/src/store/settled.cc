@@ -24,7 +24,7 @@ std::string boot_id() {
   return known ? words[0] : "-";
 }
 
-Result state_of(int releases, const std::string &id, std::string *state) {
+Result state_of(int releases, const std::string &id, State *state) {
   std::string sums;
   STORE_TRY(read_sums(releases, id, &sums));
   Links links;
@@ -33,7 +33,8 @@ Result state_of(int releases, const std::string &id, std::string *state) {
   }
   links.emplace(kSums, "");
   Descriptor dir(openat(releases, id.c_str(), kDirFlags));
-  Sha256 hash;
+  Sha256 all;
+  Sha256 content;
   for (const auto &[path, sha] : links) {
     Descriptor file = open_beneath(dir.get(), path, kReadFlags);
     struct stat info;
@@ -42,11 +43,13 @@ Result state_of(int releases, const std::string &id, std::string *state) {
     }
     const Stamp stamp(info);
     const std::string line = path + " " + number(stamp.device) + " " + number(stamp.inode) + " " +
-                             number(stamp.size) + " " + std::to_string(stamp.changed_ns) + " " +
-                             std::to_string(in_ns(info.st_ctim)) + "\n";
-    hash.update(line.data(), line.size());
+                             number(stamp.size) + " " + std::to_string(stamp.changed_ns) + " ";
+    const std::string more = std::to_string(in_ns(info.st_ctim)) + "\n";
+    content.update(line.data(), line.size());
+    all.update(line.data(), line.size());
+    all.update(more.data(), more.size());
   }
-  *state = hash.hex();
+  *state = {all.hex(), content.hex()};
   return {};
 }
 

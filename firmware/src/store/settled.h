@@ -17,7 +17,12 @@ std::string boot_id();
 
 // What a write to any file of the release changes: a sha256 over the path, device, inode, size and
 // times of each. Cheap: nothing is read but SHA256SUMS.
-Result state_of(int releases, const std::string &id, std::string *state);
+struct State {
+  std::string all;
+  // Without the ctime, which another link to a file changes, too.
+  std::string content;
+};
+Result state_of(int releases, const std::string &id, State *state);
 
 // Replaces the record in the directory `root`, atomically and durably.
 Result write_settled(int root, const std::string &id, const std::string &state);
