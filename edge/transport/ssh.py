@@ -183,6 +183,30 @@ def connect(target: SshTarget, *, timeout_s: float = 15.0) -> SshTransport:
         login.close()
 
 
+class _Prompt(socket.socket):
+    """A TCP socket that keeps nobody waiting: small packets and acknowledgements go at once.
+
+    Else each of the two sides holds back a small packet until the one before is acknowledged, which
+    the other puts off for 40 ms, with every program that is started.
+    """
+
+    @classmethod
+    def of(cls, dialled: socket.socket) -> _Prompt:
+        timeout_s = dialled.gettimeout()
+        made = cls(dialled.family, dialled.type, dialled.proto, fileno=dialled.detach())
+        made.settimeout(timeout_s)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+
+    def recv(self, *args: int) -> bytes:
+        data = super().recv(*args)
+        # It holds for what has arrived, not for what comes.
+        if hasattr(socket, "TCP_QUICKACK"):
+            with contextlib.suppress(OSError):  # the connection has ended
+                self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return data
+
+
 class _Way:
     """The socket to the board: plain TCP, or the ends of a proxy program.
 
@@ -219,12 +243,6 @@ class _Way:
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 
-    def acknowledge(self) -> None:
-        """What has arrived, now: the server holds back small packets for up to 40 ms otherwise."""
-        if hasattr(socket, "TCP_QUICKACK"):
-            with contextlib.suppress(OSError):  # a proxy program's is no TCP socket
-                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-
     def close(self) -> str:
         """Hang up; returns what a proxy program wrote on standard error, as far as it tells."""
         self.socket.close()
@@ -247,10 +265,7 @@ class _Way:
     def _dial(self, timeout_s: float) -> socket.socket:
         target = self._target
         try:
-            dialled = socket.create_connection((target.hostname, target.port), timeout_s)
-            # Else each program that is started waits 40 ms for a late acknowledgement.
-            dialled.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return dialled
+            return _Prompt.of(socket.create_connection((target.hostname, target.port), timeout_s))
         except socket.gaierror as error:
             reason = f"the name '{target.hostname}' does not resolve: {error.strerror}"
         except TimeoutError:
@@ -488,7 +503,6 @@ class SshTransport(Transport):
             )
         line = login_line(command)
         label = f"{what} on {self.name}"
-        self._way.acknowledge()
         return _Channel(self._transport, line, label, timeout_s, stderr_bytes, limit_bytes)
 
 
