@@ -40,6 +40,8 @@ _RETRY_S = 0.5
 _VERIFY_S = 600.0
 # Slower than any card: hashing, writing out and syncing what was sent.
 _SLOWEST_BYTES_PER_S = 500_000
+_SLOWEST_LINK_BYTES_PER_S = 5_000.0
+"""The first upload has no progress to go by."""
 _STALL_S = 60.0
 
 _ID = re.compile(r"[0-9a-f]{16,64}")
@@ -534,8 +536,6 @@ def install_runner(
     runner: Path,
     sha256: str,
     root: PurePosixPath,
-    *,
-    timeout_s: float = 300.0,
 ) -> bool:
     """First contact: see that the board has this runner as ``store/<sha256>``.
 
@@ -551,11 +551,12 @@ def install_runner(
         '[ -x "$1" ] && exit 0; umask 022; mkdir -p "$2" || exit 11; '
         'cat > "$3" && chmod 755 "$3" && exit 10'
     )
+    content = readable(runner).read_bytes()
     try:
         found = transport.run(
             ["sh", "-c", script, "sh", target, device.store, part],
-            stdin=readable(runner).read_bytes(),
-            timeout_s=timeout_s,
+            stdin=content,
+            timeout_s=_REPLY_S + len(content) / _SLOWEST_LINK_BYTES_PER_S,
         )
         if found.ok:
             return False
@@ -569,7 +570,7 @@ def install_runner(
         outcome = transport.run(
             [part, "store", "--root", root, "--owner", "first-contact", "--install-self", sha256],
             stdin=b"quit\n",
-            timeout_s=timeout_s,
+            timeout_s=_STALL_S,
         )
         # Installed it is also when someone else holds the lock: that comes after.
         if outcome.exit_code not in (0, abi.constant("EDGE_BUSY")):
