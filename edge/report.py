@@ -606,10 +606,17 @@ def run_lines(run: Run) -> list[str]:
         f"{clock.loop_cost_ns} ns (not subtracted); "
         f"invocations a sample: {run.report['iterations']}",
     ]
+    if run.settled_at:
+        lines.append(
+            f"settled after {run.settled_at} of {len(clock)} samples: percentiles are of the rest"
+        )
     missing = [q for q in QUANTILES if q not in {p.quantile for p in run.percentiles()}]
     if missing:
         counts = ", ".join(f"p{100 * q:g} {needed(q)}" for q in missing)
-        lines.append(f"not shown, for lack of samples (samples needed): {counts}")
+        lines.append(
+            "not shown, for lack of samples (needed, were they independent of each other): "
+            f"{counts}"
+        )
     reasons = run.verdict()
     if reasons:
         lines += [f"not trusted: {reason.text}; {reason.remedy}" for reason in reasons]
@@ -813,6 +820,7 @@ def run_json(run: Run) -> dict[str, Any]:
         "kernel": run.kernel,
         "measured_at": run.measured_at,
         "samples": len(run.samples),
+        "settled_at": run.settled_at,
         "percentiles_ns": {
             p.label: {"value": p.value, "low": p.low, "high": p.high, "confidence": p.confidence}
             for p in run.percentiles()

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge import abi, options, samples, stats
+from edge import abi, options, samples, stats, steady
 from edge.errors import UsageError
 from edge.options import DEFAULT, Options
 from edge.samples import Samples
 from edge.stats import Percentile
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
-
-WARM_ENOUGH = 1.1
-"""A run whose first tenth is this much slower than its last was not warm when it began."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +72,17 @@ class Run:
     report: dict[str, Any]
     samples: Samples = dataclasses.field(compare=False)
 
+    @functools.cached_property
+    def settled_at(self) -> int | None:
+        """The first sample of the steady part; None if the run never settled."""
+        return steady.since(self.samples.latency_ns)
+
     def percentiles(self) -> list[Percentile]:
-        """Of nanoseconds per invocation: those that the number of samples supports."""
-        latency = self.samples.latency_ns
-        found = (stats.percentile(latency, quantile) for quantile in QUANTILES)
+        """Of nanoseconds per invocation: those that the samples of the steady part support.
+
+        Where there is no such part, of all samples; the verdict says so.
+        """
+        found = stats.percentiles(self.samples.latency_ns[self.settled_at or 0 :], QUANTILES)
         return [p for p in found if p is not None]
 
     def verdict(self) -> list[Reason]:
@@ -103,18 +108,7 @@ def _reasons(run: Run) -> list[Reason]:
                 f"take at least {stats.needed(0.5)} (--count)",
             )
         )
-    elif len(run.samples) >= 50:
-        latency = run.samples.latency_ns
-        tenth = len(latency) // 10
-        first, last = stats.median(latency[:tenth]), stats.median(latency[-tenth:])
-        if not 1 / WARM_ENOUGH <= first / last <= WARM_ENOUGH:
-            found.append(
-                Reason(
-                    "drifting",
-                    f"the first tenth took {first / last:.2f} times as long as the last",
-                    "raise --warmup, let the board cool, or stop other programs",
-                )
-            )
+    found += _changes(run)
     found += [
         Reason("runtime-warning", text, "see docs/firmware.md")
         for text in run.report.get("warnings", [])
@@ -124,6 +118,35 @@ def _reasons(run: Run) -> list[Reason]:
             Reason("cut-short", "the recording ends in the middle of a sample", "measure again")
         )
     return found
+
+
+def _changes(run: Run) -> list[Reason]:
+    """What the level of the latencies did, beyond warming up."""
+    latency, cut = run.samples.latency_ns, run.settled_at
+    if cut is None:
+        tenth = len(latency) // 10
+        first, last = stats.median(latency[:tenth]), stats.median(latency[-tenth:])
+        return [
+            Reason(
+                "never-settled",
+                "the latencies never settled: the first tenth took "
+                f"{first / last:.2f} times as long as the last",
+                "measure for longer (--count), let the board cool, or stop other programs",
+            )
+        ]
+    if cut < max(1, len(latency) // 10):
+        return []
+    before, after = stats.median(latency[:cut]), stats.median(latency[cut:])
+    if after < (1 + steady.NEGLIGIBLE) * before:
+        return []
+    return [
+        Reason(
+            "slowed",
+            f"after {cut} of {len(latency)} samples it became {after / before:.2f} times as slow, "
+            "and stayed so",
+            "let the board cool, or see what else began to run on it",
+        )
+    ]
 
 
 def save(run: Run, folder: Path) -> None:

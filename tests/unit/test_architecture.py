@@ -33,7 +33,7 @@ FLOORS = (
         "edge.samples",
         "edge.console",
     ),
-    ("edge.runtime", "edge.stats", "edge.qemu"),
+    ("edge.runtime", "edge.stats", "edge.steady", "edge.qemu"),
     ("edge.snapshot",),
     ("edge.store", "edge.machine", "edge.run", "edge.release", "edge.split", "edge.preflight"),
     (

@@ -52,7 +52,8 @@ def test_latency_is_per_invocation() -> None:
 
 @pytest.mark.parametrize(("count", "labels"), [(5, []), (6, ["p50"]), (368, ["p50", "p90", "p99"])])
 def test_only_percentiles_that_the_count_supports(count: int, labels: list[str]) -> None:
-    assert [p.label for p in made(np.arange(1, count + 1)).percentiles()] == labels
+    values = np.random.default_rng(1).permutation(count) + 1
+    assert [p.label for p in made(values).percentiles()] == labels
 
 
 def test_a_steady_run_on_hardware_is_trusted() -> None:
@@ -69,7 +70,29 @@ def test_too_few_samples() -> None:
 
 @pytest.mark.parametrize("ends", [(1.0, 1.2), (1.2, 1.0)])
 def test_a_drifting_run_is_not_trusted(ends: tuple[float, float]) -> None:
-    assert codes(made(np.linspace(*ends, 500) * 1e6)) == {"drifting"}
+    run = made(np.linspace(*ends, 500) * 1e6)
+    assert codes(run) == {"never-settled"}
+    assert run.settled_at is None and report.run_json(run)["settled_at"] is None
+
+
+def test_warming_up_is_left_out_of_the_percentiles() -> None:
+    random = np.random.default_rng(1)
+    values = random.normal(1e6, 1e3, 1000)
+    values[:100] *= 3
+    run = made(values)
+    assert run.settled_at is not None and 95 <= run.settled_at <= 110
+    p90 = next(p for p in run.percentiles() if p.label == "p90")
+    assert p90.high < 1.01e6
+    assert codes(run) == set()
+    assert "settled after 1" in "\n".join(report.run_lines(run))
+
+
+def test_a_board_that_becomes_slower_is_not_trusted() -> None:
+    values = np.random.default_rng(1).normal(1e6, 1e3, 1000)
+    values[300:] *= 1.5
+    run = made(values)
+    assert codes(run) == {"slowed"}
+    assert "1.50 times as slow" in run.verdict()[0].text
 
 
 def test_warnings_of_the_runtime_reach_the_verdict() -> None:
