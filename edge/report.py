@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # a table of boards should not wait for SSH and scipy to be i
     from edge.bundle import Bundle
     from edge.canary import Comparison
     from edge.deploy import Deployment
+    from edge.environment import Environment
     from edge.fleet import Fleet, Result
     from edge.image import BuiltImage
     from edge.inspection import Contents, Delegation
@@ -606,6 +607,8 @@ def run_lines(run: Run) -> list[str]:
         f"{clock.loop_cost_ns} ns (not subtracted); "
         f"invocations a sample: {run.report['iterations']}",
     ]
+    if run.meanwhile is not None:
+        lines.append(f"board: {_meanwhile(run, run.meanwhile)}")
     if run.settled_at:
         lines.append(
             f"settled after {run.settled_at} of {len(clock)} samples: percentiles are of the rest"
@@ -627,6 +630,23 @@ def run_lines(run: Run) -> list[str]:
         f"runtime {run.runtime_sha256[:12]}, runner {run.runner_sha256[:12]}"
     )
     return lines
+
+
+def _meanwhile(run: Run, seen: Environment) -> str:
+    """How the board was, as far as it can say."""
+    parts = []
+    if (clock := seen.lower_clock(run.cpus)) is not None:
+        parts.append(f"clock {_range(clock[1], clock[0])} MHz")
+    if (heat := seen.celsius()) is not None:
+        parts.append(f"{heat[0]:.0f} °C, up to {heat[1]:.0f}")
+    if (others := run.others()) is not None:
+        parts.append(f"other programs {others:.2f} of a processor")
+    parts.append(f"read {len(seen)} times, {duration(seen.reading_ns)} each, beside the loop")
+    return "; ".join(parts)
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:.0f}" if round(low) == round(high) else f"{low:.0f} to {high:.0f}"
 
 
 _PHASES = {"copy_in": "copy in", "invoke": "invoke", "copy_out": "copy out", "call": "whole call"}
@@ -821,6 +841,7 @@ def run_json(run: Run) -> dict[str, Any]:
         "measured_at": run.measured_at,
         "samples": len(run.samples),
         "settled_at": run.settled_at,
+        "median_ns": run.median_ns if len(run.samples) else None,
         "percentiles_ns": {
             p.label: {"value": p.value, "low": p.low, "high": p.high, "confidence": p.confidence}
             for p in run.percentiles()

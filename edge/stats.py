@@ -22,8 +22,6 @@ from scipy import stats as scipy_stats
 
 CONFIDENCE = 0.95
 
-_LEAST_WORTH = 20
-"""Below so many independent samples' worth the autocorrelation itself is known too poorly."""
 _LONG_BATCHES = 20
 _BY_CHANCE = float(scipy_stats.chi2.ppf(0.99, _LONG_BATCHES - 1)) / (_LONG_BATCHES - 1)
 """Independent values' batches differ more than that in one of a hundred runs."""
@@ -115,9 +113,7 @@ def _ranks(
 
     :param independent: as many independent samples as the ``n`` are worth.
     """
-    m = int(independent)
-    if m < n and m < _LEAST_WORTH:
-        return None
+    m = max(1, int(independent))
     tail = (1 - confidence) / 2
     # Largest r with P(B < r) <= tail, smallest s with P(B >= s) <= tail.
     low = int(scipy_stats.binom.ppf(tail, m, quantile))

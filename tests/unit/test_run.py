@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
+import re
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from edge import abi, report
+from edge.environment import Environment
 from edge.run import Plan, Run
 from edge.samples import Samples
 
@@ -125,3 +129,45 @@ def test_every_run_can_be_reproduced() -> None:
 )
 def test_durations_have_three_digits(nanoseconds: float, text: str) -> None:
     assert report.duration(nanoseconds) == text
+
+
+def watched(values: npt.ArrayLike, cpu_ns: int, **columns: list[float]) -> Run:
+    """A run of ten seconds with eleven readings."""
+    run = made(values)
+    records = run.samples.records
+    records["start_ns"] = np.linspace(0, 10e9, len(records)).astype(np.uint64)
+    named = {name.replace("__", "/"): np.array(v, dtype=float) for name, v in columns.items()}
+    named["cost_ns"] = np.full(11, 1e5)
+    seen = Environment(np.arange(11, dtype=np.int64) * 1_000_000_000, named, 100, 1000)
+    return dataclasses.replace(run, environment=seen, report={**run.report, "cpu_ns": cpu_ns})
+
+
+LEVEL = np.random.default_rng(0).normal(1e6, 1e3, 500)
+QUIET = [100.0 * i for i in range(11)]
+
+
+def test_a_board_that_had_nothing_else_to_do() -> None:
+    run = watched(
+        LEVEL, 10_000_000_000, busy_ticks=QUIET, throttled=[0x50000] * 11,
+        clock_khz__policy0=[1.5e6] * 11, temperature_mc__z__cpu=[50e3, *([58e3] * 10)],
+    )  # fmt: skip
+    assert codes(run) == set()
+    line = next(line for line in report.run_lines(run) if line.startswith("board: "))
+    assert line == (
+        "board: clock 1500 MHz; 50 °C, up to 58; other programs 0.00 of a processor; "
+        "read 11 times, 100 µs each, beside the loop"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "columns", "said"),
+    [
+        ("throttled", {"throttled": [0.0] * 8 + [4.0] * 3}, "27% of the readings"),
+        ("clock", {"clock_khz__policy0": [1.5e6] * 8 + [6e5] * 3}, "27% of .* down to 600 MHz"),
+        ("load", {"busy_ticks": [150.0 * i for i in range(11)]}, "0.50 of a processor"),
+    ],
+)
+def test_what_a_board_did_besides(code: str, columns: dict[str, list[float]], said: str) -> None:
+    run = watched(LEVEL, 10_000_000_000, **columns)
+    (reason,) = run.verdict()
+    assert reason.code == code and re.search(said, reason.text)

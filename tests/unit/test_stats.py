@@ -108,12 +108,9 @@ def test_a_99_percent_interval_is_one_and_not_wider_than_it_must_be(
 
 
 def test_what_is_too_much_alike_gives_no_percentile() -> None:
-    """Five hundred values that say as much as a handful."""
-    found = [
-        stats.percentile(autoregressive(np.random.default_rng(seed), 500, 0.99), 0.5)
-        for seed in range(50)
-    ]
-    assert sum(p is None for p in found) >= 48
+    """Five hundred values of a drift say as much as one or two."""
+    assert stats.percentile(np.arange(500), 0.5) is None
+    assert stats.percentile(np.random.default_rng(1).permutation(500), 0.5) is not None
 
 
 @pytest.mark.parametrize(("alike", "count"), [(0.5, 3000), (0.9, 3000), (0.9, 300_000)])
