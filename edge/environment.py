@@ -21,6 +21,7 @@ _COLUMNS = 1000
 _THROTTLED_NOW = 0b1111
 """Of the Raspberry Pi firmware's bits: low voltage, clock capped, throttled, soft temperature
 limit; at this moment. (Those from 16 on say that it once was so.)"""
+_LEAST_S = 1.0
 _LOWER = 0.97
 """A clock below so much of its highest is a lower one."""
 
@@ -55,10 +56,6 @@ class Environment:
             self.ticks_per_s,
             self.interval_ms,
         )
-
-    @property
-    def elapsed_s(self) -> float:
-        return float(self.times_ns[-1] - self.times_ns[0]) / 1e9 if len(self) > 1 else 0.0
 
     def clock_mhz(self, cpus: frozenset[int] = frozenset()) -> Values | None:
         """Shape ``[n]``: the lowest clock of the groups of cores that ``cpus`` belong to.
@@ -98,28 +95,31 @@ class Environment:
             return None
         return float(np.mean(np.nan_to_num(bits).astype(np.int64) & _THROTTLED_NOW != 0))
 
-    def others(self, own_cpu_ns: int) -> float | None:
-        """Processors' worth of work that other programs did, on average.
+    def others(self, begin_ns: int, end_ns: int, own_cpu_ns: int) -> float | None:
+        """Processors' worth of work that other programs did in a span of time, on average.
 
-        :param own_cpu_ns: what the program that was measured took in that time.
+        Between the first reading in it and the last; None if those are less than a second apart:
+        the kernel counts in ticks of a hundredth or so.
+
+        :param own_cpu_ns: what the program that was measured took in the whole span.
         """
         ticks = self.values.get("busy_ticks")
-        if ticks is None or self.elapsed_s == 0:
+        within = np.flatnonzero((self.times_ns >= begin_ns) & (self.times_ns <= end_ns))
+        if ticks is None or not len(within):
             return None
-        busy_s = float(ticks[-1] - ticks[0]) / self.ticks_per_s
-        if np.isnan(busy_s):
+        first, last = within[0], within[-1]
+        elapsed_s = float(self.times_ns[last] - self.times_ns[first]) / 1e9
+        busy_s = float(ticks[last] - ticks[first]) / self.ticks_per_s
+        if elapsed_s < _LEAST_S or np.isnan(busy_s):
             return None
-        return max(0.0, busy_s - own_cpu_ns / 1e9 - self.watching * self.elapsed_s) / self.elapsed_s
+        watching_s = float(np.sum(self.values["cost_ns"][first:last])) / 1e9
+        own = own_cpu_ns / (end_ns - begin_ns)
+        return max(0.0, (busy_s - watching_s) / elapsed_s - own)
 
     @property
     def reading_ns(self) -> float:
         """What one reading took, the median."""
         return float(np.median(self.values["cost_ns"]))
-
-    @property
-    def watching(self) -> float:
-        """What watching took, as a share of one processor."""
-        return float(np.sum(self.values["cost_ns"])) / 1e9 / self.elapsed_s if len(self) > 1 else 0
 
 
 def parse_told(told: Any) -> dict[str, Any] | None:

@@ -639,10 +639,22 @@ def _meanwhile(run: Run, seen: Environment) -> str:
         parts.append(f"clock {_range(clock[1], clock[0])} MHz")
     if (heat := seen.celsius()) is not None:
         parts.append(f"{heat[0]:.0f} °C, up to {heat[1]:.0f}")
-    if (others := run.others()) is not None:
+    if (others := run.others) is not None:
         parts.append(f"other programs {others:.2f} of a processor")
     parts.append(f"read {len(seen)} times, {duration(seen.reading_ns)} each, beside the loop")
     return "; ".join(parts)
+
+
+def _meanwhile_json(run: Run, seen: Environment) -> dict[str, Any]:
+    clock, heat = seen.lower_clock(run.cpus), seen.celsius()
+    return {
+        "readings": len(seen),
+        "reading_ns": seen.reading_ns,
+        "clock_mhz": None if clock is None else {"highest": clock[0], "lowest": clock[1]},
+        "celsius": None if heat is None else {"first": heat[0], "highest": heat[1]},
+        "throttled": seen.throttled(),
+        "others": run.others,
+    }
 
 
 def _range(low: float, high: float) -> str:
@@ -842,6 +854,7 @@ def run_json(run: Run) -> dict[str, Any]:
         "samples": len(run.samples),
         "settled_at": run.settled_at,
         "median_ns": run.median_ns if len(run.samples) else None,
+        "environment": None if run.meanwhile is None else _meanwhile_json(run, run.meanwhile),
         "percentiles_ns": {
             p.label: {"value": p.value, "low": p.low, "high": p.high, "confidence": p.confidence}
             for p in run.percentiles()

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edge import abi, environment, options, samples, stats, steady
 from edge.environment import Environment
 from edge.errors import UsageError
@@ -21,6 +23,7 @@ QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
 SOME = 0.02
 """Share of readings in which a clock may be low: one that rises as the run begins."""
+_MOST_CPUS = 4096
 BUSY = 0.05
 """Of one processor: what other programs may take."""
 
@@ -88,27 +91,35 @@ class Run:
         """The first sample of the steady part; None if the run never settled."""
         return steady.since(self.samples.latency_ns)
 
+    @property
+    def _span_ns(self) -> tuple[int, int]:
+        """From the first sample's start to the last one's end; there is a sample."""
+        first, last = self.samples.records[0], self.samples.records[-1]
+        return int(first["start_ns"]), int(last["start_ns"]) + int(last["elapsed_ns"])
+
     @functools.cached_property
     def meanwhile(self) -> Environment | None:
         """How the board was between the first sample and the last; None: not known."""
-        records = self.samples.records
-        if self.environment is None or not len(records):
+        if self.environment is None or not len(self.samples):
             return None
-        end_ns = int(records["start_ns"][-1] + records["elapsed_ns"][-1])
-        found = self.environment.between(int(records["start_ns"][0]), end_ns)
+        found = self.environment.between(*self._span_ns)
         return found if len(found) else None
 
     @property
     def cpus(self) -> frozenset[int]:
         """The processors that samples ended on."""
-        return frozenset(int(cpu) for cpu in set(self.samples.records["cpu"].tolist()) if cpu >= 0)
+        cpus = self.samples.records["cpu"]
+        known = cpus[(cpus >= 0) & (cpus < _MOST_CPUS)]
+        return frozenset(np.flatnonzero(np.bincount(known)).tolist())
 
+    @functools.cached_property
     def others(self) -> float | None:
         """Processors' worth of work that other programs did meanwhile; None: not known."""
         own_ns = self.report.get("cpu_ns")
         if self.meanwhile is None or type(own_ns) is not int:
             return None
-        return self.meanwhile.others(own_ns)
+        begin_ns, end_ns = self._span_ns
+        return self.meanwhile.others(begin_ns, end_ns, own_ns) if end_ns > begin_ns else None
 
     @property
     def median_ns(self) -> float:
@@ -214,7 +225,7 @@ def _surroundings(run: Run) -> list[Reason]:
                 "cool the board, and set the governor to performance: `invoke doctor` has the line",
             )
         )
-    others = run.others()
+    others = run.others
     if others is not None and others > BUSY:
         found.append(
             Reason(

@@ -55,12 +55,22 @@ def test_only_bits_of_this_moment_count_as_throttled() -> None:
 
 
 def test_others_are_what_is_neither_the_model_nor_the_watching() -> None:
-    # Ten seconds of work by all in ten seconds, of which the model did 9 and the watching 11 ms.
-    found = made(busy_ticks=[0.0, *([float("nan")] * 9), 1000.0])
-    assert found.elapsed_s == 10
-    assert found.others(9 * SECOND) == pytest.approx(0.1 - 0.0011)
-    assert found.others(20 * SECOND) == 0
-    assert made(busy_ticks=[1.0]).others(0) is None
+    # A processor's worth of work by all; 0.5 of it the model's, 1 ms a second the watching's.
+    found = made(busy_ticks=[100.0 * i for i in range(11)])
+    assert found.others(0, 10 * SECOND, 5 * SECOND) == pytest.approx(0.499)
+    assert found.others(0, 10 * SECOND, 20 * SECOND) == 0
+    # What came before the span, warming up for one, does not count.
+    busy_before = made(busy_ticks=[0.0, 500.0, 550.0, 600.0, 650.0, 1150.0])
+    span = (SECOND // 2, 4 * SECOND + SECOND // 2)
+    assert busy_before.others(*span, 2 * SECOND) == 0
+    assert busy_before.others(*span, 0) == pytest.approx(0.5 - 0.001)
+
+
+@pytest.mark.parametrize("span", [(0, SECOND // 2), (5 * SECOND, 5 * SECOND), (90 * SECOND,) * 2])
+def test_a_short_time_says_nothing_of_others(span: tuple[int, int]) -> None:
+    assert made(busy_ticks=[100.0 * i for i in range(11)]).others(*span, 0) is None
+    assert made(throttled=[0.0] * 11).others(0, 10 * SECOND, 0) is None
+    assert made(busy_ticks=[float("nan")] * 11).others(0, 10 * SECOND, 0) is None
 
 
 def test_between_takes_a_reading_on_either_side() -> None:
