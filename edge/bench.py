@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from edge import abi, layout, run, runner, runtime, samples
+from edge import abi, layout, run, runner, runtime, samples, watch
 from edge import split as split_module
 from edge.artifact import Artifact
 from edge.errors import BoardError, UsageError
@@ -18,6 +18,7 @@ from edge.release import Release
 from edge.run import Plan, Run
 from edge.session import Session
 from edge.split import Split
+from edge.watch import Watch
 
 _LONGEST_S = 3600.0
 
@@ -47,11 +48,13 @@ def measure(
     with runner.work_folder(session) as folder:
         recording = folder / "samples.bin"
         words = runner.argv(session, release, "bench", model, plan.options)
-        report = runner.call(session, [*words, *flags(recording, plan)], _LONGEST_S)
-        with _fetched(session, recording) as here:
+        with watch.over(session, release, folder) as watched:
+            report = runner.call(session, [*words, *flags(recording, plan)], _LONGEST_S)
+        with _fetched(session, recording, watched) as here:
             return _run(
                 *(session, release, model, plan, library, report, here, command),
                 engine=release.engine,
+                watched=watched.told,
             )
 
 
@@ -83,15 +86,16 @@ def split(
     with runner.work_folder(session) as folder:
         recording = folder / "samples.bin"
         words = runner.argv(session, release, "split", model, plan.options, "native")
-        report = runner.call(
-            session, [*words, *flags(recording, plan), "--rounds", str(ROUNDS)], _LONGEST_S
-        )
+        with watch.over(session, release, folder) as watched:
+            report = runner.call(
+                session, [*words, *flags(recording, plan), "--rounds", str(ROUNDS)], _LONGEST_S
+            )
         parts = {}
         runs = []
         for engine in split_module.ENGINES:
             for phase in split_module.PHASES:
                 with _fetched(
-                    session, recording.with_name(f"samples.bin.{engine}.{phase}")
+                    session, recording.with_name(f"samples.bin.{engine}.{phase}"), watched
                 ) as here:
                     parts[engine, phase] = samples.load(library, here / "samples.bin").latency_ns
                     if phase == "invoke":
@@ -100,6 +104,7 @@ def split(
                             _run(
                                 *(session, release, model, plan, library, told, here, command),
                                 engine=engine,
+                                watched=watched.told,
                             )
                         )
                     else:
@@ -123,13 +128,15 @@ def _of_engine(report: dict[str, Any], engine: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _fetched(session: Session, recording: PurePosixPath) -> Iterator[Path]:
-    """A run's folder on this machine, with the recording in it; gone if the block fails."""
+def _fetched(session: Session, recording: PurePosixPath, watched: Watch) -> Iterator[Path]:
+    """A run's folder on this machine, with what was recorded; gone if the block fails."""
     run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
     here = layout.runs_dir() / run_id
     here.mkdir(parents=True)
     try:
         session.transport.get(recording, here / "samples.bin")
+        if watched.told is not None:
+            session.transport.get(watched.series, here / "env.bin")
         yield here
     except BaseException:
         shutil.rmtree(here)
@@ -147,6 +154,7 @@ def _run(
     command: str,
     *,
     engine: str,
+    watched: dict[str, Any] | None,
 ) -> Run:
     found = Run(
         id=here.name,
@@ -166,6 +174,8 @@ def _run(
         plan=plan,
         report=report,
         samples=samples.load(library, here / "samples.bin"),
+        watched=watched,
+        environment=run.surroundings(here, watched),
     )
     run.save(found, here)
     return found

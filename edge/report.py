@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # a table of boards should not wait for SSH and scipy to be i
     from edge.bundle import Bundle
     from edge.canary import Comparison
     from edge.deploy import Deployment
+    from edge.environment import Environment
     from edge.fleet import Fleet, Result
     from edge.image import BuiltImage
     from edge.inspection import Contents, Delegation
@@ -606,10 +607,19 @@ def run_lines(run: Run) -> list[str]:
         f"{clock.loop_cost_ns} ns (not subtracted); "
         f"invocations a sample: {run.report['iterations']}",
     ]
+    if run.meanwhile is not None:
+        lines.append(f"board: {_meanwhile(run, run.meanwhile)}")
+    if run.settled_at:
+        lines.append(
+            f"settled after {run.settled_at} of {len(clock)} samples: percentiles are of the rest"
+        )
     missing = [q for q in QUANTILES if q not in {p.quantile for p in run.percentiles()}]
     if missing:
         counts = ", ".join(f"p{100 * q:g} {needed(q)}" for q in missing)
-        lines.append(f"not shown, for lack of samples (samples needed): {counts}")
+        lines.append(
+            "not shown, for lack of samples (needed, were they independent of each other): "
+            f"{counts}"
+        )
     reasons = run.verdict()
     if reasons:
         lines += [f"not trusted: {reason.text}; {reason.remedy}" for reason in reasons]
@@ -620,6 +630,35 @@ def run_lines(run: Run) -> list[str]:
         f"runtime {run.runtime_sha256[:12]}, runner {run.runner_sha256[:12]}"
     )
     return lines
+
+
+def _meanwhile(run: Run, seen: Environment) -> str:
+    """How the board was, as far as it can say."""
+    parts = []
+    if (clock := seen.lower_clock(run.cpus)) is not None:
+        parts.append(f"clock {_range(clock[1], clock[0])} MHz")
+    if (heat := seen.celsius()) is not None:
+        parts.append(f"{heat[0]:.0f} °C, up to {heat[1]:.0f}")
+    if (others := run.others) is not None:
+        parts.append(f"other programs {others:.2f} of a processor")
+    parts.append(f"read {len(seen)} times, {duration(seen.reading_ns)} each, beside the loop")
+    return "; ".join(parts)
+
+
+def _meanwhile_json(run: Run, seen: Environment) -> dict[str, Any]:
+    clock, heat = seen.lower_clock(run.cpus), seen.celsius()
+    return {
+        "readings": len(seen),
+        "reading_ns": seen.reading_ns,
+        "clock_mhz": None if clock is None else {"highest": clock[0], "lowest": clock[1]},
+        "celsius": None if heat is None else {"first": heat[0], "highest": heat[1]},
+        "throttled": seen.throttled(),
+        "others": run.others,
+    }
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:.0f}" if round(low) == round(high) else f"{low:.0f} to {high:.0f}"
 
 
 _PHASES = {"copy_in": "copy in", "invoke": "invoke", "copy_out": "copy out", "call": "whole call"}
@@ -813,6 +852,9 @@ def run_json(run: Run) -> dict[str, Any]:
         "kernel": run.kernel,
         "measured_at": run.measured_at,
         "samples": len(run.samples),
+        "settled_at": run.settled_at,
+        "median_ns": run.median_ns if len(run.samples) else None,
+        "environment": None if run.meanwhile is None else _meanwhile_json(run, run.meanwhile),
         "percentiles_ns": {
             p.label: {"value": p.value, "low": p.low, "high": p.high, "confidence": p.confidence}
             for p in run.percentiles()

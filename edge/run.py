@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge import abi, options, samples, stats
+import numpy as np
+
+from edge import abi, environment, options, samples, stats, steady
+from edge.environment import Environment
 from edge.errors import UsageError
 from edge.options import DEFAULT, Options
 from edge.samples import Samples
@@ -16,8 +20,12 @@ from edge.stats import Percentile
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
-WARM_ENOUGH = 1.1
-"""A run whose first tenth is this much slower than its last was not warm when it began."""
+
+SOME = 0.02
+"""Share of readings in which a clock may be low: one that rises as the run begins."""
+_MOST_CPUS = 4096
+BUSY = 0.05
+"""Of one processor: what other programs may take."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,8 @@ class Run:
     :ivar engine: what ran the model.
     :ivar runtime_sha256: of the runtime's library, or of the list of its files.
     :ivar report: what the runner printed: cold start, delegation, memory, clock, warnings.
+    :ivar watched: what the board's readings are; None if it was not watched.
+    :ivar environment: those readings, env.bin.
     """
 
     id: str
@@ -73,11 +83,58 @@ class Run:
     plan: Plan
     report: dict[str, Any]
     samples: Samples = dataclasses.field(compare=False)
+    watched: dict[str, Any] | None = None
+    environment: Environment | None = dataclasses.field(default=None, compare=False)
+
+    @functools.cached_property
+    def settled_at(self) -> int | None:
+        """The first sample of the steady part; None if the run never settled."""
+        return steady.since(self.samples.latency_ns)
+
+    @property
+    def _span_ns(self) -> tuple[int, int]:
+        """From the first sample's start to the last one's end; there is a sample."""
+        first, last = self.samples.records[0], self.samples.records[-1]
+        return int(first["start_ns"]), int(last["start_ns"]) + int(last["elapsed_ns"])
+
+    @functools.cached_property
+    def meanwhile(self) -> Environment | None:
+        """How the board was between the first sample and the last; None: not known."""
+        if self.environment is None or not len(self.samples):
+            return None
+        found = self.environment.between(*self._span_ns)
+        return found if len(found) else None
+
+    @property
+    def cpus(self) -> frozenset[int]:
+        """The processors that samples ended on."""
+        cpus = self.samples.records["cpu"]
+        known = cpus[(cpus >= 0) & (cpus < _MOST_CPUS)]
+        return frozenset(np.flatnonzero(np.bincount(known)).tolist())
+
+    @functools.cached_property
+    def others(self) -> float | None:
+        """Processors' worth of work that other programs did meanwhile; None: not known."""
+        own_ns = self.report.get("cpu_ns")
+        if self.meanwhile is None or type(own_ns) is not int:
+            return None
+        begin_ns, end_ns = self._span_ns
+        return self.meanwhile.others(begin_ns, end_ns, own_ns) if end_ns > begin_ns else None
+
+    @property
+    def median_ns(self) -> float:
+        """Of nanoseconds per invocation in the steady part, as they were recorded; no estimate.
+
+        For comparing runs that took turns: what bounds it is how it differs from turn to turn.
+        """
+        return stats.median(self.samples.latency_ns[self.settled_at or 0 :])
 
     def percentiles(self) -> list[Percentile]:
-        """Of nanoseconds per invocation: those that the number of samples supports."""
-        latency = self.samples.latency_ns
-        found = (stats.percentile(latency, quantile) for quantile in QUANTILES)
+        """Of nanoseconds per invocation: those that the samples of the steady part support.
+
+        Where there is no such part, of all samples; the verdict says so.
+        """
+        found = stats.percentiles(self.samples.latency_ns[self.settled_at or 0 :], QUANTILES)
         return [p for p in found if p is not None]
 
     def verdict(self) -> list[Reason]:
@@ -103,18 +160,8 @@ def _reasons(run: Run) -> list[Reason]:
                 f"take at least {stats.needed(0.5)} (--count)",
             )
         )
-    elif len(run.samples) >= 50:
-        latency = run.samples.latency_ns
-        tenth = len(latency) // 10
-        first, last = stats.median(latency[:tenth]), stats.median(latency[-tenth:])
-        if not 1 / WARM_ENOUGH <= first / last <= WARM_ENOUGH:
-            found.append(
-                Reason(
-                    "drifting",
-                    f"the first tenth took {first / last:.2f} times as long as the last",
-                    "raise --warmup, let the board cool, or stop other programs",
-                )
-            )
+    found += _changes(run)
+    found += _surroundings(run)
     found += [
         Reason("runtime-warning", text, "see docs/firmware.md")
         for text in run.report.get("warnings", [])
@@ -126,12 +173,86 @@ def _reasons(run: Run) -> list[Reason]:
     return found
 
 
+def _changes(run: Run) -> list[Reason]:
+    """What the level of the latencies did, beyond warming up."""
+    latency, cut = run.samples.latency_ns, run.settled_at
+    if cut is None:
+        tenth = len(latency) // 10
+        first, last = stats.median(latency[:tenth]), stats.median(latency[-tenth:])
+        return [
+            Reason(
+                "never-settled",
+                "the latencies never settled: the first tenth took "
+                f"{first / last:.2f} times as long as the last",
+                "measure for longer (--count), let the board cool, or stop other programs",
+            )
+        ]
+    if cut < max(1, len(latency) // 10):
+        return []
+    before, after = stats.median(latency[:cut]), stats.median(latency[cut:])
+    if after < (1 + steady.NEGLIGIBLE) * before:
+        return []
+    return [
+        Reason(
+            "slowed",
+            f"after {cut} of {len(latency)} samples it became {after / before:.2f} times as slow, "
+            "and stayed so",
+            "let the board cool, or see what else began to run on it",
+        )
+    ]
+
+
+def _surroundings(run: Run) -> list[Reason]:
+    """What the board did besides."""
+    found, seen = [], run.meanwhile
+    if seen is None:
+        return []
+    if share := seen.throttled():
+        found.append(
+            Reason(
+                "throttled",
+                f"throttled, or short of power, in {share:.0%} of the readings",
+                "cool the board, and give it a stronger power supply",
+            )
+        )
+    clock = seen.lower_clock(run.cpus)
+    if clock is not None and clock[2] > SOME:
+        found.append(
+            Reason(
+                "clock",
+                f"the clock was below its {clock[0]:.0f} MHz in {clock[2]:.0%} of the readings, "
+                f"down to {clock[1]:.0f} MHz",
+                "cool the board, and set the governor to performance: `invoke doctor` has the line",
+            )
+        )
+    others = run.others
+    if others is not None and others > BUSY:
+        found.append(
+            Reason(
+                "load",
+                f"other programs took {others:.2f} of a processor",
+                "stop them: `top` on the board shows which",
+            )
+        )
+    return found
+
+
 def save(run: Run, folder: Path) -> None:
-    """Write run.json beside the samples.bin that is already in ``folder``."""
-    values = {f.name: getattr(run, f.name) for f in dataclasses.fields(run) if f.name != "samples"}
+    """Write run.json beside the samples.bin and env.bin that are already in ``folder``."""
+    files = ("samples", "environment")
+    values = {f.name: getattr(run, f.name) for f in dataclasses.fields(run) if f.name not in files}
     values["plan"] = dataclasses.asdict(run.plan)
     text = json.dumps(values, indent=1, sort_keys=True) + "\n"
     (folder / "run.json").write_text(text, encoding="utf-8")
+
+
+def surroundings(folder: Path, watched: dict[str, Any] | None) -> Environment | None:
+    """The readings in ``folder``; None if the board was not watched.
+
+    :raises UsageError: the file is missing or damaged.
+    """
+    told = environment.parse_told(watched)
+    return None if told is None else environment.load(folder / "env.bin", told)
 
 
 def load(folder: Path, library: abi.Library) -> Run:
@@ -140,6 +261,7 @@ def load(folder: Path, library: abi.Library) -> Run:
         values = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         plan = values["plan"]
         values["plan"] = Plan(**{**plan, "options": options.restore(plan["options"])})
+        values["environment"] = surroundings(folder, values.get("watched"))
         return Run(**values, samples=samples.load(library, folder / "samples.bin"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{folder} holds no run that this version reads: {error}") from None

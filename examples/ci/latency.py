@@ -27,6 +27,8 @@ from edge.stats import Ratio, paired_ratio
 _DEADLINE_S = 1500.0
 _MOST_SAMPLES = 20_000
 """A measurement; keeps what a quick model records small."""
+_LEAST_SAMPLES = 6
+"""A median of fewer could be anything; see docs/measuring.md."""
 _SIDES = ("candidate", "baseline")
 
 
@@ -85,14 +87,14 @@ def bench(models: Sequence[Path], flags: Sequence[str]) -> list[dict[str, Any]]:
 def medians(runs: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
     """Side -> median of each round, in nanoseconds.
 
-    :raises SystemExit: a run has too few samples for a median with bounds.
+    :raises SystemExit: a run has too few samples for a median worth the name.
     """
     found: dict[str, list[float]] = {side: [] for side in _SIDES}
     for run in sorted(runs, key=lambda run: str(run["model"])):
-        if "p50" not in run["percentiles_ns"]:
+        if run["samples"] < _LEAST_SAMPLES:
             raise _end("too few samples for a median: give more --seconds", 2)
         side = run["model"].removesuffix(".tflite").partition("-")[2]
-        found[side].append(run["percentiles_ns"]["p50"]["value"])
+        found[side].append(run["median_ns"])
     return found
 
 

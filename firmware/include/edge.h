@@ -122,6 +122,16 @@ typedef struct edge_recording_header {
   uint64_t loop_cost_ns;  /* median elapsed_ns of a sample of an empty function, as many times */
 } edge_recording_header;
 
+/* The head of a series such as env.bin; records of `columns` int64_t follow at header_bytes, the
+ * first column the time. A value that could not be read is INT64_MIN. 24 bytes. */
+typedef struct edge_series_header {
+  uint8_t magic[8]; /* "EDGESERI" */
+  uint32_t abi_version;
+  uint32_t header_bytes;
+  uint32_t record_bytes;
+  uint32_t columns;
+} edge_series_header;
+
 /* A recording mapped into memory, read-only. `samples` is valid until edge_recording_unmap. */
 typedef struct edge_recording {
   const edge_recording_header *header;

@@ -185,6 +185,7 @@ Status bench(const BenchFlags &flags) {
   json.key("major_faults").integer(report.disturbance.major_faults);
   json.key("voluntary_switches").integer(report.disturbance.voluntary_switches);
   json.key("involuntary_switches").integer(report.disturbance.involuntary_switches);
+  json.key("cpu_ns").integer(report.disturbance.cpu_ns);
   json.end_object();
   EDGE_TRY(json.print());
   if (measured.ok()) return Status();

@@ -10,6 +10,7 @@
 #include "infer.h"
 #include "inspect.h"
 #include "store.h"
+#include "watch.h"
 
 namespace {
 
@@ -19,6 +20,7 @@ constexpr const char *help = R"(usage: edge-run VERB [flags]
   bench    measure a model, sample by sample
   inspect  say what a model becomes here, without running it
   facts    say what this board is
+  watch    record how this board is, for as long as something else is measured
   store    keep releases on this board, for `invoke deploy`
 
 `edge-run VERB --help` explains the flags. Reports are one JSON object on standard output, failures
@@ -53,7 +55,7 @@ struct Verb {
 
 constexpr Verb verbs[] = {
     {"infer", edge::infer_main}, {"bench", edge::bench_main}, {"inspect", edge::inspect_main},
-    {"facts", edge::facts_main}, {"store", store_main},
+    {"facts", edge::facts_main}, {"watch", edge::watch_main}, {"store", store_main},
 };
 
 }  // namespace

@@ -11,7 +11,12 @@ namespace edge {
 Disturbance read_disturbance() {
   rusage usage = {};
   getrusage(RUSAGE_SELF, &usage);
-  return {usage.ru_minflt, usage.ru_majflt, usage.ru_nvcsw, usage.ru_nivcsw};
+  const auto in_ns = [](const timeval &time) {
+    return static_cast<int64_t>(time.tv_sec) * 1000000000 +
+           static_cast<int64_t>(time.tv_usec) * 1000;
+  };
+  return {usage.ru_minflt, usage.ru_majflt, usage.ru_nvcsw, usage.ru_nivcsw,
+          in_ns(usage.ru_utime) + in_ns(usage.ru_stime)};
 }
 
 uint64_t resident_bytes() {

@@ -11,11 +11,12 @@ struct Disturbance {
   int64_t major_faults = 0;
   int64_t voluntary_switches = 0;
   int64_t involuntary_switches = 0;
+  int64_t cpu_ns = 0;  // of all threads
 
   Disturbance operator-(const Disturbance &before) const {
     return {minor_faults - before.minor_faults, major_faults - before.major_faults,
             voluntary_switches - before.voluntary_switches,
-            involuntary_switches - before.involuntary_switches};
+            involuntary_switches - before.involuntary_switches, cpu_ns - before.cpu_ns};
   }
 };
 

@@ -33,7 +33,7 @@ FLOORS = (
         "edge.samples",
         "edge.console",
     ),
-    ("edge.runtime", "edge.stats", "edge.qemu"),
+    ("edge.runtime", "edge.environment", "edge.stats", "edge.steady", "edge.qemu"),
     ("edge.snapshot",),
     ("edge.store", "edge.machine", "edge.run", "edge.release", "edge.split", "edge.preflight"),
     (
@@ -46,7 +46,7 @@ FLOORS = (
         "edge.history",
     ),
     ("edge.terminal", "edge.switch"),
-    ("edge.agreement", "edge.runner", "edge.bootstrap"),
+    ("edge.agreement", "edge.runner", "edge.watch", "edge.bootstrap"),
     ("edge.deploy", "edge.bench", "edge.inspection", "edge.installed"),
     ("edge.bundle", "edge.fleet", "edge.canary"),
     ("edge.report",),

@@ -254,7 +254,8 @@ class Edge:
         return {
             "model": name,
             "emulated": True,
-            "percentiles_ns": {"p50": {"value": self.medians[side] * (2 if turn % 3 == 0 else 1)}},
+            "samples": 100,
+            "median_ns": self.medians[side] * (2 if turn % 3 == 0 else 1),
             "report": {"delegation": {"nodes_delegated": 3, "nodes_total": 4}},
         }
 
@@ -308,7 +309,7 @@ def test_each_copy_holds_the_model_that_it_is_named_after(tmp_path: Path) -> Non
 def test_too_few_samples_are_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Sparse(Edge):
         def told(self, name: str) -> dict[str, Any]:
-            return {**super().told(name), "percentiles_ns": {}}
+            return {**super().told(name), "samples": 5}
 
     with pytest.raises(SystemExit) as ended:
         compared(Sparse(1.0, 1.0), tmp_path, monkeypatch)

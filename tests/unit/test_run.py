@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
+import re
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from edge import abi, report
+from edge.environment import Environment
 from edge.run import Plan, Run
 from edge.samples import Samples
 
@@ -52,7 +56,8 @@ def test_latency_is_per_invocation() -> None:
 
 @pytest.mark.parametrize(("count", "labels"), [(5, []), (6, ["p50"]), (368, ["p50", "p90", "p99"])])
 def test_only_percentiles_that_the_count_supports(count: int, labels: list[str]) -> None:
-    assert [p.label for p in made(np.arange(1, count + 1)).percentiles()] == labels
+    values = np.random.default_rng(1).permutation(count) + 1
+    assert [p.label for p in made(values).percentiles()] == labels
 
 
 def test_a_steady_run_on_hardware_is_trusted() -> None:
@@ -69,7 +74,29 @@ def test_too_few_samples() -> None:
 
 @pytest.mark.parametrize("ends", [(1.0, 1.2), (1.2, 1.0)])
 def test_a_drifting_run_is_not_trusted(ends: tuple[float, float]) -> None:
-    assert codes(made(np.linspace(*ends, 500) * 1e6)) == {"drifting"}
+    run = made(np.linspace(*ends, 500) * 1e6)
+    assert codes(run) == {"never-settled"}
+    assert run.settled_at is None and report.run_json(run)["settled_at"] is None
+
+
+def test_warming_up_is_left_out_of_the_percentiles() -> None:
+    random = np.random.default_rng(1)
+    values = random.normal(1e6, 1e3, 1000)
+    values[:100] *= 3
+    run = made(values)
+    assert run.settled_at is not None and 95 <= run.settled_at <= 110
+    p90 = next(p for p in run.percentiles() if p.label == "p90")
+    assert p90.high < 1.01e6
+    assert codes(run) == set()
+    assert "settled after 1" in "\n".join(report.run_lines(run))
+
+
+def test_a_board_that_becomes_slower_is_not_trusted() -> None:
+    values = np.random.default_rng(1).normal(1e6, 1e3, 1000)
+    values[300:] *= 1.5
+    run = made(values)
+    assert codes(run) == {"slowed"}
+    assert "1.50 times as slow" in run.verdict()[0].text
 
 
 def test_warnings_of_the_runtime_reach_the_verdict() -> None:
@@ -102,3 +129,45 @@ def test_every_run_can_be_reproduced() -> None:
 )
 def test_durations_have_three_digits(nanoseconds: float, text: str) -> None:
     assert report.duration(nanoseconds) == text
+
+
+def watched(values: npt.ArrayLike, cpu_ns: int, **columns: list[float]) -> Run:
+    """A run of ten seconds with eleven readings."""
+    run = made(values)
+    records = run.samples.records
+    records["start_ns"] = np.linspace(0, 10e9, len(records)).astype(np.uint64)
+    named = {name.replace("__", "/"): np.array(v, dtype=float) for name, v in columns.items()}
+    named["cost_ns"] = np.full(11, 1e5)
+    seen = Environment(np.arange(11, dtype=np.int64) * 1_000_000_000, named, 100, 1000)
+    return dataclasses.replace(run, environment=seen, report={**run.report, "cpu_ns": cpu_ns})
+
+
+LEVEL = np.random.default_rng(0).normal(1e6, 1e3, 500)
+QUIET = [100.0 * i for i in range(11)]
+
+
+def test_a_board_that_had_nothing_else_to_do() -> None:
+    run = watched(
+        LEVEL, 10_000_000_000, busy_ticks=QUIET, throttled=[0x50000] * 11,
+        clock_khz__policy0=[1.5e6] * 11, temperature_mc__z__cpu=[50e3, *([58e3] * 10)],
+    )  # fmt: skip
+    assert codes(run) == set()
+    line = next(line for line in report.run_lines(run) if line.startswith("board: "))
+    assert line == (
+        "board: clock 1500 MHz; 50 °C, up to 58; other programs 0.00 of a processor; "
+        "read 11 times, 100 µs each, beside the loop"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "columns", "said"),
+    [
+        ("throttled", {"throttled": [0.0] * 8 + [4.0] * 3}, "27% of the readings"),
+        ("clock", {"clock_khz__policy0": [1.5e6] * 8 + [6e5] * 3}, "27% of .* down to 600 MHz"),
+        ("load", {"busy_ticks": [150.0 * i for i in range(11)]}, "0.50 of a processor"),
+    ],
+)
+def test_what_a_board_did_besides(code: str, columns: dict[str, list[float]], said: str) -> None:
+    run = watched(LEVEL, 10_000_000_000, **columns)
+    (reason,) = run.verdict()
+    assert reason.code == code and re.search(said, reason.text)

@@ -1,0 +1,276 @@
+#include "watch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "clock.h"
+#include "edge.h"
+#include "file.h"
+#include "flags.h"
+#include "json.h"
+#include "report.h"
+
+namespace edge {
+namespace {
+
+constexpr const char *help = R"(usage: edge-run watch --series FILE [flags]
+
+Reads clocks, temperatures, throttle bits, pressure and the processors' work over and over, until
+its standard input ends or a signal comes, and appends a record to FILE each time; what reading
+took is in the record. Prints one line of JSON first: which columns there are.
+
+  --series FILE        where to record, best on a memory disk
+  --interval-ms MS     from one reading to the next (100)
+  --set PATH=VALUE     a setting below /sys/devices/system/cpu for as long as this runs; may be
+                       repeated; what was there before is put back at the end, whatever ends it
+                       but SIGKILL
+  --below DIR          read the files of a system that is mounted there instead of this one
+)";
+
+constexpr const char kSettings[] = "/sys/devices/system/cpu/";
+
+volatile sig_atomic_t g_stop = 0;
+
+// The first number in a text.
+int64_t decimal(const char *text) {
+  char *end = nullptr;
+  const long long value = strtoll(text, &end, 10);
+  return end == text ? INT64_MIN : value;
+}
+
+int64_t hexadecimal(const char *text) {
+  char *end = nullptr;
+  const long long value = strtoll(text, &end, 16);
+  return end == text ? INT64_MIN : value;
+}
+
+// `some avg10=0.00 avg60=0.00 avg300=0.00 total=123`: microseconds in which somebody waited.
+int64_t pressure(const char *text) {
+  const char *total = strstr(text, "total=");
+  return total == nullptr ? INT64_MIN : decimal(total + 6);
+}
+
+// `cpu  user nice system idle iowait irq softirq steal ...`, in ticks: all but idle and iowait.
+int64_t busy(const char *text) {
+  if (strncmp(text, "cpu ", 4) != 0) return INT64_MIN;
+  int64_t sum = 0;
+  char *at = const_cast<char *>(text) + 4;
+  for (int field = 0; field < 8; ++field) {
+    char *end = nullptr;
+    const long long value = strtoll(at, &end, 10);
+    if (end == at) break;
+    at = end;
+    if (field != 3 && field != 4) sum += value;
+  }
+  return sum;
+}
+
+int64_t switches(const char *text) {
+  const char *line = strstr(text, "\nctxt ");
+  return line == nullptr ? INT64_MIN : decimal(line + 6);
+}
+
+// A file that stays open, and what its text says.
+struct Source {
+  Descriptor file;
+  std::vector<std::pair<std::string, int64_t (*)(const char *)>> columns;
+};
+
+std::vector<std::string> matching(const std::string &pattern) {
+  std::vector<std::string> paths;
+  glob_t found = {};
+  if (glob(pattern.c_str(), 0, nullptr, &found) == 0) {
+    for (size_t i = 0; i < found.gl_pathc; ++i) paths.push_back(found.gl_pathv[i]);
+  }
+  globfree(&found);
+  return paths;
+}
+
+std::string first_line(const std::string &text) {
+  return text.substr(0, text.find('\n'));
+}
+
+std::string last_component(const std::string &path) {
+  return path.substr(path.rfind('/') + 1);
+}
+
+class Sources {
+ public:
+  explicit Sources(const std::string &below) {
+    const auto one = [&](const std::string &path, const std::string &name,
+                         int64_t (*parse)(const char *)) { add(below + path, {{name, parse}}); };
+    for (const std::string &policy : matching(below + "/sys/devices/system/cpu/cpufreq/policy*")) {
+      add(policy + "/scaling_cur_freq", {{"clock_khz/" + last_component(policy), decimal}});
+    }
+    for (const std::string &zone : matching(below + "/sys/class/thermal/thermal_zone*")) {
+      const std::string type = first_line(read_small_file((zone + "/type").c_str()));
+      add(zone + "/temp", {{"temperature_mc/" + last_component(zone) + "/" + type, decimal}});
+    }
+    one("/sys/devices/platform/soc/soc:firmware/get_throttled", "throttled", hexadecimal);
+    for (const char *what : {"cpu", "memory", "io"}) {
+      one(std::string("/proc/pressure/") + what, std::string("pressure_us/") + what, pressure);
+    }
+    add(below + "/proc/stat", {{"busy_ticks", busy}, {"context_switches", switches}});
+  }
+
+  const std::vector<std::string> &names() const { return names_; }
+
+  void read(std::vector<int64_t> *values) {
+    values->clear();
+    for (const Source &source : sources_) {
+      const ssize_t size = pread(source.file.get(), buffer_.data(), buffer_.size() - 1, 0);
+      buffer_[static_cast<size_t>(std::max<ssize_t>(size, 0))] = '\0';
+      for (const auto &[name, parse] : source.columns) values->push_back(parse(buffer_.data()));
+    }
+  }
+
+ private:
+  void add(const std::string &path,
+           std::vector<std::pair<std::string, int64_t (*)(const char *)>> columns) {
+    Source source{Descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC)), std::move(columns)};
+    char byte = 0;
+    // A sensor that is switched off can be opened and not read.
+    if (!source.file.valid() || pread(source.file.get(), &byte, 1, 0) != 1) return;
+    for (const auto &[name, parse] : source.columns) names_.push_back(name);
+    sources_.push_back(std::move(source));
+  }
+
+  std::vector<Source> sources_;
+  std::vector<std::string> names_;
+  std::vector<char> buffer_ = std::vector<char>(1 << 16);
+};
+
+// Settings of ours, and what they were before.
+class Settings {
+ public:
+  ~Settings() {
+    for (auto each = before_.rbegin(); each != before_.rend(); ++each) {
+      (void)put(each->first, each->second);
+    }
+  }
+
+  Status set(const std::string &text) {
+    const size_t at = text.find('=');
+    const std::string path = text.substr(0, at);
+    if (at == std::string::npos || path.compare(0, strlen(kSettings), kSettings) != 0 ||
+        path.find("..") != std::string::npos) {
+      return fail(EDGE_USAGE, "watch: --set takes %s...=VALUE, not '%s'", kSettings, text.c_str());
+    }
+    const std::string old = first_line(read_small_file(path.c_str()));
+    if (old.empty()) return fail(EDGE_NO_FILE, "watch: can't read %s", path.c_str());
+    before_.emplace_back(path, old);
+    return put(path, text.substr(at + 1));
+  }
+
+ private:
+  static Status put(const std::string &path, const std::string &value) {
+    Descriptor file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    if (!file.valid()) return fail_errno(errno, "can't set %s", path.c_str());
+    return write_all(file.get(), value.data(), value.size(), path.c_str());
+  }
+
+  std::vector<std::pair<std::string, std::string>> before_;
+};
+
+// Until `deadline_ns`; false when it is time to end.
+bool wait_until(uint64_t deadline_ns) {
+  for (;;) {
+    if (g_stop != 0) return false;
+    const uint64_t now = clock_ns();
+    if (now >= deadline_ns) return true;
+    const uint64_t left_ns = deadline_ns - now;
+    const timespec timeout = {static_cast<time_t>(left_ns / 1000000000),
+                              static_cast<long>(left_ns % 1000000000)};
+    pollfd input = {STDIN_FILENO, POLLIN, 0};
+    if (ppoll(&input, 1, &timeout, nullptr) <= 0) continue;
+    char chunk[256];
+    const ssize_t got = read(STDIN_FILENO, chunk, sizeof chunk);
+    if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN)) return false;
+  }
+}
+
+struct WatchFlags {
+  std::string series;
+  std::string below;
+  std::vector<std::string> settings;
+  uint64_t interval_ms = 100;
+};
+
+Status record(const WatchFlags &flags, Sources *sources, int file) {
+  const uint64_t interval_ns = flags.interval_ms * 1000000;
+  std::vector<int64_t> values;
+  std::vector<int64_t> line;
+  for (uint64_t due = clock_ns();;) {
+    const uint64_t begin = clock_ns();
+    sources->read(&values);
+    const uint64_t end = clock_ns();
+    // In the middle of the reading, which may take a while where firmware is asked.
+    line = {static_cast<int64_t>(begin + (end - begin) / 2), static_cast<int64_t>(end - begin)};
+    line.insert(line.end(), values.begin(), values.end());
+    EDGE_TRY(write_all(file, line.data(), line.size() * sizeof(int64_t), flags.series.c_str()));
+    due = std::max(due + interval_ns, end);
+    if (!wait_until(due)) return Status();
+  }
+}
+
+Status watch(const WatchFlags &flags) {
+  if (flags.series.empty()) return fail(EDGE_USAGE, "watch: --series is missing: where to record?");
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction action = {};
+    action.sa_handler = [](int) { g_stop = 1; };
+    sigaction(number, &action, nullptr);
+  }
+  signal(SIGPIPE, SIG_IGN);
+  Settings settings;
+  for (const std::string &setting : flags.settings) EDGE_TRY(settings.set(setting));
+  Sources sources(flags.below);
+  Descriptor file(
+      open(flags.series.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
+  if (!file.valid()) return fail_errno(errno, "can't create %s", flags.series.c_str());
+  edge_series_header header = {};
+  memcpy(header.magic, "EDGESERI", sizeof header.magic);
+  header.abi_version = EDGE_ABI_VERSION;
+  header.header_bytes = sizeof header;
+  // The time, what the reading cost, and the sources' own.
+  header.columns = static_cast<uint32_t>(2 + sources.names().size());
+  header.record_bytes = header.columns * static_cast<uint32_t>(sizeof(int64_t));
+  EDGE_TRY(write_all(file.get(), &header, sizeof header, flags.series.c_str()));
+
+  Json told;
+  told.begin_object();
+  told.key("interval_ms").number(flags.interval_ms);
+  told.key("ticks_per_s").number(static_cast<uint64_t>(sysconf(_SC_CLK_TCK)));
+  told.key("columns").begin_array().string("time_ns").string("cost_ns");
+  for (const std::string &name : sources.names()) told.string(name);
+  told.end_array().end_object();
+  EDGE_TRY(told.print());
+
+  return record(flags, &sources, file.get());
+}
+
+}  // namespace
+
+int watch_main(int argc, char **argv) {
+  WatchFlags watch_flags;
+  Flags flags;
+  flags.text("--series", &watch_flags.series);
+  flags.text("--below", &watch_flags.below);
+  flags.texts("--set", &watch_flags.settings);
+  flags.number("--interval-ms", 1, 3600000, &watch_flags.interval_ms);
+  return run_verb(argc, argv, &flags, {help}, [&] { return watch(watch_flags); });
+}
+
+}  // namespace edge
