@@ -480,8 +480,8 @@ def test_a_runner_is_sent_and_installs_itself(model: Path) -> None:
     assert started.argv[:4] == (str(part), "store", "--root", str(ROOT))
     assert started.argv[-2:] == ("--install-self", SHA)
     assert started.stdin == b"quit\n"
-    # On a link that is cut in the middle it is over in a minute, not in five.
-    assert all(call.timeout_s is not None and call.timeout_s <= 60 for call in board.calls)
+    # On a link that is cut in the middle it is over in a minute or so, not in five.
+    assert all(call.timeout_s <= 30 + SIZE / 5_000 for call in board.calls)
 
 
 def test_two_uploads_never_share_a_name(model: Path) -> None:
