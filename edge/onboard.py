@@ -1475,6 +1475,7 @@ def benched(
         "major_faults": measured.major_faults,
         "voluntary_switches": measured.voluntary_switches,
         "involuntary_switches": measured.involuntary_switches,
+        "cpu_ns": None,  # of the samples alone, without warming up, it is not known here
     }
 
 
