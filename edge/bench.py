@@ -94,8 +94,10 @@ def split(
         runs = []
         for engine in split_module.ENGINES:
             for phase in split_module.PHASES:
+                # Only the invocations become runs, which the readings belong to.
+                readings = watched if phase == "invoke" else None
                 with _fetched(
-                    session, recording.with_name(f"samples.bin.{engine}.{phase}"), watched
+                    session, recording.with_name(f"samples.bin.{engine}.{phase}"), readings
                 ) as here:
                     parts[engine, phase] = samples.load(library, here / "samples.bin").latency_ns
                     if phase == "invoke":
@@ -128,14 +130,14 @@ def _of_engine(report: dict[str, Any], engine: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _fetched(session: Session, recording: PurePosixPath, watched: Watch) -> Iterator[Path]:
+def _fetched(session: Session, recording: PurePosixPath, watched: Watch | None) -> Iterator[Path]:
     """A run's folder on this machine, with what was recorded; gone if the block fails."""
     run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
     here = layout.runs_dir() / run_id
     here.mkdir(parents=True)
     try:
         session.transport.get(recording, here / "samples.bin")
-        if watched.told is not None:
+        if watched is not None and watched.told is not None:
             session.transport.get(watched.series, here / "env.bin")
         yield here
     except BaseException:

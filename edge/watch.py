@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -27,7 +27,7 @@ class Watch:
     """
 
     series: PurePosixPath
-    told: dict[str, Any] | None = field(default=None)
+    told: dict[str, Any] | None = None
 
 
 @contextlib.contextmanager

@@ -22,13 +22,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edge.stats import Ratio, paired_ratio
+from edge.stats import Ratio, needed, paired_ratio
 
 _DEADLINE_S = 1500.0
 _MOST_SAMPLES = 20_000
 """A measurement; keeps what a quick model records small."""
-_LEAST_SAMPLES = 6
-"""A median of fewer could be anything; see docs/measuring.md."""
 _SIDES = ("candidate", "baseline")
 
 
@@ -91,7 +89,7 @@ def medians(runs: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
     """
     found: dict[str, list[float]] = {side: [] for side in _SIDES}
     for run in sorted(runs, key=lambda run: str(run["model"])):
-        if run["samples"] < _LEAST_SAMPLES:
+        if run["samples"] < needed(0.5):
             raise _end("too few samples for a median: give more --seconds", 2)
         side = run["model"].removesuffix(".tflite").partition("-")[2]
         found[side].append(run["median_ns"])
