@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import datetime
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from edge import abi, layout, run, runner, runtime, samples, watch
+from edge import abi, group, layout, run, runner, runtime, samples, watch
 from edge import split as split_module
 from edge.artifact import Artifact
 from edge.errors import BoardError, UsageError
@@ -35,22 +34,25 @@ def measure(
     progress: Callable[[str], None],
     *,
     command: str,
+    folder: Path | None = None,
 ) -> Run:
     """Measure one model of a release that is on the board.
 
     :param library: libedge of this machine, which maps what the board recorded.
     :param command: what the user typed, for the reproduce line.
+    :param folder: of the run, on this machine, such as :meth:`Group.place` gives; it must not be
+        there yet. None: a new one in :func:`layout.runs_dir`.
     :raises UsageError: the model does not run with this runtime.
     :raises BoardError: the runner failed, or the link was lost.
     """
     name = PurePosixPath(model.place).name
     progress(f"measuring {name} with engine {release.engine}: {plan.count} samples")
-    with runner.work_folder(session) as folder:
-        recording = folder / "samples.bin"
+    with runner.work_folder(session) as work:
+        recording = work / "samples.bin"
         words = runner.argv(session, release, "bench", model, plan.options)
-        with watch.over(session, release, folder) as watched:
+        with watch.over(session, release, work) as watched:
             report = runner.call(session, [*words, *flags(recording, plan)], _LONGEST_S)
-        with _fetched(session, recording, watched) as here:
+        with _fetched(session, recording, watched, folder) as here:
             return _run(
                 *(session, release, model, plan, library, report, here, command),
                 engine=release.engine,
@@ -130,10 +132,14 @@ def _of_engine(report: dict[str, Any], engine: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _fetched(session: Session, recording: PurePosixPath, watched: Watch | None) -> Iterator[Path]:
+def _fetched(
+    session: Session,
+    recording: PurePosixPath,
+    watched: Watch | None,
+    folder: Path | None = None,
+) -> Iterator[Path]:
     """A run's folder on this machine, with what was recorded; gone if the block fails."""
-    run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
-    here = layout.runs_dir() / run_id
+    here = folder or layout.runs_dir() / group.new_id()
     here.mkdir(parents=True)
     try:
         session.transport.get(recording, here / "samples.bin")
@@ -159,7 +165,7 @@ def _run(
     watched: dict[str, Any] | None,
 ) -> Run:
     found = Run(
-        id=here.name,
+        id=here.relative_to(layout.runs_dir()).as_posix(),
         board=session.board.name,
         target=session.transport.name,
         # A board file may say what it likes: the machine's own word counts too.

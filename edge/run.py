@@ -20,6 +20,8 @@ from edge.stats import Percentile
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
+SCHEMA = 1
+"""Of run.json; docs/runs.md has its history."""
 
 SOME = 0.02
 """Share of readings in which a clock may be low: one that rises as the run begins."""
@@ -37,6 +39,14 @@ class Plan:
     :ivar warmup: invocations before the first sample, at least.
     :ivar iterations: invocations per sample; 0: chosen so that a sample spans 100 clock ticks.
     :ivar options: how the model is opened.
+    :ivar cpus: the processors to run on, ``4-7`` or ``0,2``; empty: wherever the board puts it.
+    :ivar undisturbed: at the highest priority and in locked memory, as far as the board permits.
+    :ivar rate_per_s: invocations that are due per second, whether or not the one before has ended
+        (an open loop); 0: each follows the one before (a closed loop).
+    :ivar poisson: they are due at random, independent of each other, at that rate on average.
+    :ivar idle_s: pause before each invocation.
+    :ivar seed: of what is random.
+    :ivar settings: ``PATH=VALUE`` of the board, for as long as the run lasts.
     """
 
     count: int = 500
@@ -44,6 +54,13 @@ class Plan:
     warmup: int = 20
     iterations: int = 0
     options: Options = DEFAULT
+    cpus: str = ""
+    undisturbed: bool = False
+    rate_per_s: float = 0.0
+    poisson: bool = False
+    idle_s: float = 0.0
+    seed: int = 1
+    settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -242,6 +259,7 @@ def save(run: Run, folder: Path) -> None:
     files = ("samples", "environment")
     values = {f.name: getattr(run, f.name) for f in dataclasses.fields(run) if f.name not in files}
     values["plan"] = dataclasses.asdict(run.plan)
+    values["schema"] = SCHEMA
     text = json.dumps(values, indent=1, sort_keys=True) + "\n"
     (folder / "run.json").write_text(text, encoding="utf-8")
 
@@ -259,7 +277,10 @@ def load(folder: Path, library: abi.Library) -> Run:
     """:raises UsageError: the folder holds no run of this version."""
     try:
         values = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        if (schema := values.pop("schema", 0)) != SCHEMA:
+            raise ValueError(f"its schema is {schema}, not {SCHEMA}; measure again")
         plan = values["plan"]
+        plan["settings"] = tuple(plan["settings"])
         values["plan"] = Plan(**{**plan, "options": options.restore(plan["options"])})
         values["environment"] = surroundings(folder, values.get("watched"))
         return Run(**values, samples=samples.load(library, folder / "samples.bin"))

@@ -21,6 +21,7 @@ FLOORS = (
         "edge.model",
         "edge.tiny",
         "edge.toolchain",
+        "edge.group",
     ),
     ("edge.debian", "edge.wheels", "edge.transport.command"),
     ("edge.transport", "edge.emulator"),
