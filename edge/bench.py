@@ -50,7 +50,7 @@ def measure(
     with runner.work_folder(session) as work:
         recording = work / "samples.bin"
         words = runner.argv(session, release, "bench", model, plan.options)
-        with watch.over(session, release, work) as watched:
+        with watch.over(session, release, work, recording) as watched:
             report = runner.call(session, [*words, *flags(recording, plan)], _LONGEST_S)
         with _fetched(session, recording, watched, folder) as here:
             return _run(

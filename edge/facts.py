@@ -78,11 +78,11 @@ df -Pk "$near" | {
 }
 while read -r line; do echo "mounts=$line"; done </proc/mounts
 awk '{ value = $0; sub(/^[^:]*:[ \t]*/, "", value) }
-  /^processor/ { cores++ }
+  /^processor/ { cores++; number = value }
   /^([Ff]eatures|[Ff]lags)[ \t]*:/ && features == "" { features = value }
   /^model name/ && model == "" { model = value }
   /^CPU implementer/ { implementer = value }
-  /^CPU part/ { print "cpu=" implementer " " value }
+  /^CPU part/ { print "cpu=" implementer " " value " " number }
   /^(MemTotal|MemAvailable|SwapTotal|SwapFree):/ { print substr($1, 1, length($1) - 1) "=" $2 }
   /^Cpus_allowed_list:/ { print "allowed=" value }
   END { print "cores=" cores; print "features=" features; print "cpu_name=" model }
@@ -267,6 +267,8 @@ class Facts:
     :ivar memory_limit_bytes: of the login's control group (a container, a systemd slice).
     :ivar cpu_limit: processors' worth of time that the control group may use.
     :ivar cpus_allowed: ``0-3``: where the login's programs may run.
+    :ivar big_cores: ``4-7``: those of the biggest kind; empty: there is but one kind, or it is not
+        known which core is of which.
     :ivar clock_ahead_s: the board's clock less this machine's.
     :ivar throttled: the Raspberry Pi firmware's bits: see ``preflight``.
     :ivar boot_id: another one after every boot; empty if unknown.
@@ -298,6 +300,7 @@ class Facts:
     page_bytes: int | None = None
     cpu_limit: float | None = None
     cpus_allowed: str = ""
+    big_cores: str = ""
     clock_ahead_s: float | None = None
     throttled: int | None = None
     boot_id: str = ""
@@ -485,6 +488,7 @@ def parse(text: str, *, now_s: float | None = None) -> Facts:
         page_bytes=said.number("page"),
         cpu_limit=min(_quotas(said.all("cpu_max")), default=None),
         cpus_allowed=said.one("allowed"),
+        big_cores=_big_cores(said.all("cpu")),
         clock_ahead_s=None if clock is None or now_s is None else clock - now_s,
         throttled=_throttled(said.one("throttled")),
         boot_id=said.one("boot"),
@@ -592,7 +596,7 @@ def _cpus(parts: list[str], cores: int | None, name: str) -> tuple[tuple[str, in
     """Kinds of core with their counts. Old kernels print one part for all cores."""
     counts: dict[str, int] = {}
     for part in parts:
-        if found := re.fullmatch(r"(0x[0-9a-f]{1,2}) (0x[0-9a-f]{1,3})", part):
+        if found := re.fullmatch(r"(0x[0-9a-f]{1,2}) (0x[0-9a-f]{1,3})(?: [0-9]{0,4})?", part):
             key = (int(found[1], 16), int(found[2], 16))
             core = _CORES.get(key, f"implementer {found[1]} part {found[2]}")
             counts[core] = counts.get(core, 0) + 1
@@ -601,6 +605,20 @@ def _cpus(parts: list[str], cores: int | None, name: str) -> tuple[tuple[str, in
     if len(counts) == 1 and cores:
         counts = dict.fromkeys(counts, cores)
     return tuple(counts.items())
+
+
+def _big_cores(parts: list[str]) -> str:
+    """The cores of the kind that the kernel lists last, as it numbers them: ``4-7``, ``1,2``."""
+    kinds: dict[str, list[int]] = {}
+    for part in parts:
+        if found := re.fullmatch(r"(0x[0-9a-f]{1,2} 0x[0-9a-f]{1,3}) ([0-9]{1,4})", part):
+            kinds.setdefault(found[1], []).append(int(found[2]))
+    if len(kinds) < 2:
+        return ""
+    numbers = list(kinds.values())[-1]
+    if numbers == list(range(numbers[0], numbers[-1] + 1)) and len(numbers) > 1:
+        return f"{numbers[0]}-{numbers[-1]}"
+    return ",".join(map(str, numbers))
 
 
 def _highest(names: list[str]) -> dict[str, Version]:

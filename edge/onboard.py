@@ -111,7 +111,7 @@ class Header(ctypes.Structure):
         ("abi_version", ctypes.c_uint32),
         ("header_bytes", ctypes.c_uint32),
         ("sample_bytes", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
+        ("pid", ctypes.c_uint32),
         ("capacity", ctypes.c_uint64),
         ("count", ctypes.c_uint64),
         ("tick_ns", ctypes.c_uint64),

@@ -31,13 +31,16 @@ class Watch:
 
 
 @contextlib.contextmanager
-def over(session: Session, release: Release, folder: PurePosixPath) -> Iterator[Watch]:
+def over(
+    session: Session, release: Release, folder: PurePosixPath, recording: PurePosixPath
+) -> Iterator[Watch]:
     """Record how the board is while the block runs.
 
-    It ends with its input: after a lost link, too. Under QEMU's user mode the files are this
-    machine's, not a board's, and are left alone.
+    It ends with its input: after a lost link, too; and with it ends whoever still records. Under
+    QEMU's user mode the files are this machine's, not a board's, and are left alone.
 
     :param folder: on the board, for the series.
+    :param recording: what is measured meanwhile, on the board.
     :raises BoardError: the board printed something else.
     """
     watch = Watch(folder / "env.bin")
@@ -46,7 +49,10 @@ def over(session: Session, release: Release, folder: PurePosixPath) -> Iterator[
         return
     program = session.device.release(release.id) / build.RUNNER_PLACE
     process = session.transport.start(
-        [program, "watch", "--series", watch.series, "--interval-ms", str(INTERVAL_MS)]
+        [
+            *(program, "watch", "--series", watch.series, "--interval-ms", str(INTERVAL_MS)),
+            *("--samples", recording),
+        ]
     )
     try:
         watch.told = _told(process.receive_line(_ANSWER_S))

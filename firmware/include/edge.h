@@ -124,7 +124,7 @@ typedef struct edge_recording_header {
   uint32_t abi_version;
   uint32_t header_bytes;
   uint32_t sample_bytes;
-  uint32_t reserved;
+  uint32_t pid;           /* of who records; 0 when it is done */
   uint64_t capacity;      /* samples the file was made for */
   uint64_t count;         /* samples complete so far */
   uint64_t tick_ns;       /* smallest step the clock was seen to make */

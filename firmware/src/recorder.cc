@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <memory>
@@ -49,6 +50,7 @@ Status open_recorder(const char *path, uint64_t capacity, edge_recorder **result
   header.abi_version = EDGE_ABI_VERSION;
   header.header_bytes = sizeof(edge_recording_header);
   header.sample_bytes = sizeof(edge_sample);
+  header.pid = static_cast<uint32_t>(getpid());
   header.capacity = capacity;
   header.tick_ns = clock.tick_ns;
   header.clock_cost_ns = clock.cost_ns;
@@ -59,6 +61,7 @@ Status open_recorder(const char *path, uint64_t capacity, edge_recorder **result
 
 Status close_recorder(edge_recorder *recorder) {
   std::unique_ptr<edge_recorder> owner(recorder);
+  recorder->header->pid = 0;
   const off_t size = static_cast<off_t>(sizeof(edge_recording_header) +
                                         recorder->header->count * sizeof(edge_sample));
   if (ftruncate(recorder->file.get(), size) != 0) {

@@ -20,6 +20,7 @@
 #include "edge.h"
 #include "file.h"
 #include "flags.h"
+#include "guard.h"
 #include "json.h"
 #include "report.h"
 
@@ -33,6 +34,8 @@ its standard input ends or a signal comes, and appends a record to FILE each tim
 took is in the record. Prints one line of JSON first: which columns there are.
 
   --series FILE        where to record, best on a memory disk
+  --samples FILE       the recording of the measurement that this goes along with: at the end
+                       whoever still records there is ended too
   --interval-ms MS     from one reading to the next (100)
   --set PATH=VALUE     a setting below /sys/devices/system/cpu for as long as this runs; may be
                        repeated; what was there before is put back at the end, whatever ends it
@@ -204,6 +207,7 @@ bool wait_until(uint64_t deadline_ns) {
 
 struct WatchFlags {
   std::string series;
+  std::string samples;
   std::string below;
   std::vector<std::string> settings;
   uint64_t interval_ms = 100;
@@ -258,7 +262,9 @@ Status watch(const WatchFlags &flags) {
   told.end_array().end_object();
   EDGE_TRY(told.print());
 
-  return record(flags, &sources, file.get());
+  const Status recorded = record(flags, &sources, file.get());
+  if (!flags.samples.empty()) end_recording(flags.samples);
+  return recorded;
 }
 
 }  // namespace
@@ -267,6 +273,7 @@ int watch_main(int argc, char **argv) {
   WatchFlags watch_flags;
   Flags flags;
   flags.text("--series", &watch_flags.series);
+  flags.text("--samples", &watch_flags.samples);
   flags.text("--below", &watch_flags.below);
   flags.texts("--set", &watch_flags.settings);
   flags.number("--interval-ms", 1, 3600000, &watch_flags.interval_ms);

@@ -62,15 +62,15 @@ def test_the_mapping_lives_as_long_as_the_array(library: Library, recording: Pat
     assert not mapped()
 
 
-@pytest.mark.parametrize("cut_bytes", [1, 23, 24, 25, 240])
+@pytest.mark.parametrize("cut_bytes", [1, 31, 32, 33, 320])
 def test_a_cut_file_is_whole_records_and_a_remainder(
     library: Library, recording: Path, cut_bytes: int
 ) -> None:
     content = recording.read_bytes()
     recording.write_bytes(content[:-cut_bytes])
     found = samples.load(library, recording)
-    left = 240 - cut_bytes
-    assert (len(found), found.remainder_bytes) == (left // 24, left % 24)
+    left = 320 - cut_bytes
+    assert (len(found), found.remainder_bytes) == (left // 32, left % 32)
     assert set(found.records["iterations"]) <= {3}
 
 
