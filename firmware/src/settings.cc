@@ -146,6 +146,13 @@ std::vector<std::pair<std::string, std::string>> read_settings(const std::string
   return found;
 }
 
+HeldSettings::~HeldSettings() {
+  if (before_.empty()) return;
+  const std::string said = last_error();
+  (void)restore();
+  (void)fail(EDGE_IO, "%s", said.c_str());
+}
+
 Status HeldSettings::set(const std::string &text) {
   const size_t at = text.find('=');
   const std::string path = text.substr(0, at);
@@ -156,7 +163,10 @@ Status HeldSettings::set(const std::string &text) {
   const std::string old = first_line(read_small_file((below_ + path).c_str()));
   if (old.empty()) return fail(EDGE_NO_FILE, "watch: can't read %s", path.c_str());
   before_.emplace_back(path, old);
-  return put(path, text.substr(at + 1));
+  const Status status = put(path, text.substr(at + 1));
+  // What refused a value still has its old one.
+  if (!status.ok()) before_.pop_back();
+  return status;
 }
 
 std::vector<std::string> HeldSettings::restore() {

@@ -24,7 +24,8 @@ class HeldSettings {
  public:
   // By `sudo -n tee`, if `sudo`.
   HeldSettings(std::string below, bool sudo) : below_(std::move(below)), sudo_(sudo) {}
-  ~HeldSettings() { (void)restore(); }
+  // What was said of the failure that ends it all stays said.
+  ~HeldSettings();
 
   // `PATH=VALUE`; what was there before is remembered first.
   Status set(const std::string &text);
