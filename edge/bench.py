@@ -17,7 +17,7 @@ from edge.release import Release
 from edge.run import Plan, Run
 from edge.session import Session
 from edge.split import Split
-from edge.watch import Watch
+from edge.watch import Tick, Watch
 
 _LONGEST_S = 3600.0
 
@@ -35,6 +35,7 @@ def measure(
     *,
     command: str,
     folder: Path | None = None,
+    live: Callable[[Tick], None] | None = None,
 ) -> Run:
     """Measure one model of a release that is on the board.
 
@@ -42,6 +43,7 @@ def measure(
     :param command: what the user typed, for the reproduce line.
     :param folder: of the run, on this machine, such as :meth:`Group.place` gives; it must not be
         there yet. None: a new one in :func:`layout.runs_dir`.
+    :param live: told now and then, from another thread, how far the run is.
     :raises UsageError: the model does not run with this runtime.
     :raises BoardError: the runner failed, or the link was lost.
     """
@@ -50,7 +52,12 @@ def measure(
     with runner.work_folder(session) as work:
         recording = work / "samples.bin"
         words = runner.argv(session, release, "bench", model, plan.options)
-        with watch.over(session, release, work, recording) as watched:
+        with watch.over(
+            *(session, release, work, recording),
+            settings=plan.settings,
+            live=live,
+            warn=progress,
+        ) as watched:
             report = runner.call(session, [*words, *flags(recording, plan)], _LONGEST_S)
         with _fetched(session, recording, watched, folder) as here:
             return _run(
@@ -88,7 +95,9 @@ def split(
     with runner.work_folder(session) as folder:
         recording = folder / "samples.bin"
         words = runner.argv(session, release, "split", model, plan.options, "native")
-        with watch.over(session, release, folder) as watched:
+        with watch.over(
+            *(session, release, folder, recording), settings=plan.settings, warn=progress
+        ) as watched:
             report = runner.call(
                 session, [*words, *flags(recording, plan), "--rounds", str(ROUNDS)], _LONGEST_S
             )

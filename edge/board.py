@@ -46,6 +46,7 @@ class Board:
     :ivar serial: its serial line, from lab.toml: a device or a URL that pyserial knows.
     :ivar python: its Python, from lab.toml: as the login finds it, or an absolute path.
     :ivar root: device root, from lab.toml; absolute, or relative to the login's home.
+    :ivar sudo: from lab.toml: whether `sudo -n` may be used there, for settings during a run.
     :ivar on_switch: from lab.toml, what is run on the board after a switch, word by word; empty:
         nothing.
     :ivar on_switch_timeout_s: how long that may take.
@@ -72,6 +73,7 @@ class Board:
     serial: str | None = None
     python: str = "python3"
     root: str = layout.DEFAULT_ROOT
+    sudo: bool = False
     on_switch: tuple[str, ...] = ()
     on_switch_timeout_s: float = 30.0
 
@@ -81,7 +83,7 @@ class Board:
 
 
 _LAB_KEYS = frozenset(
-    {"kind", "host", "python", "root", "serial", "on_switch", "on_switch_timeout_s"}
+    {"kind", "host", "python", "root", "serial", "sudo", "on_switch", "on_switch_timeout_s"}
 )
 _OWN_KEYS = {f.name: f for f in fields(Board) if f.name not in _LAB_KEYS | {"name"}}
 _TYPES: Mapping[str, tuple[type, ...]] = {
@@ -89,6 +91,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "memory_mib": (int,),
     "local": (bool,),
     "lto": (bool,),
+    "sudo": (bool,),
     "on_switch": (list,),
     "on_switch_timeout_s": (int, float),
 }

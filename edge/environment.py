@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,7 @@ class Environment:
             for name, values in self.values.items()
             if (found := re.fullmatch(r"clock_khz/policy([0-9]{1,4})", name))
         }
-        chosen = {max((g for g in groups if g <= cpu), default=-1) for cpu in cpus} & set(groups)
-        clocks = [groups[group] for group in sorted(chosen or groups)]
+        clocks = [groups[group] for group in _groups(groups, cpus)]
         return np.asarray(np.min(np.array(clocks), axis=0)) if clocks else None
 
     def lower_clock(self, cpus: frozenset[int] = frozenset()) -> tuple[float, float, float] | None:
@@ -88,12 +87,19 @@ class Environment:
         hottest = np.nanmax(np.where(np.isnan(read), -np.inf, read), axis=0)
         return float(hottest[0]), float(np.max(hottest))
 
-    def throttled(self) -> float | None:
-        """Share of readings in which a Raspberry Pi was throttled; None: the board can't say."""
+    def throttled(self, at_ns: npt.NDArray[np.int64] | None = None) -> float | None:
+        """Share of moments in which a Raspberry Pi was throttled; None: the board can't say.
+
+        :param at_ns: the moments, each as in the reading next to it; None: the readings' own.
+        """
         bits = self.values.get("throttled")
         if bits is None or np.all(np.isnan(bits)):
             return None
-        return float(np.mean(np.nan_to_num(bits).astype(np.int64) & _THROTTLED_NOW != 0))
+        flags = np.nan_to_num(bits).astype(np.int64) & _THROTTLED_NOW != 0
+        if at_ns is not None:
+            between = (self.times_ns[1:] + self.times_ns[:-1]) // 2
+            flags = flags[np.searchsorted(between, at_ns)]
+        return float(np.mean(flags)) if len(flags) else None
 
     def others(self, begin_ns: int, end_ns: int, own_cpu_ns: int) -> float | None:
         """Processors' worth of work that other programs did in a span of time, on average.
@@ -122,8 +128,41 @@ class Environment:
         return float(np.median(self.values["cost_ns"]))
 
 
+def governors(settings: Mapping[str, str], cpus: frozenset[int] = frozenset()) -> list[str]:
+    """Those of the groups of cores that ``cpus`` belong to, each once; no ``cpus``: of all groups.
+
+    :param settings: as :func:`parse_settings` gave them.
+    """
+    groups = {
+        int(found[1]): value
+        for name, value in settings.items()
+        if (found := re.fullmatch(r"governor/policy([0-9]{1,4})", name))
+    }
+    return list(dict.fromkeys(groups[group] for group in _groups(groups, cpus)))
+
+
+def _groups(groups: Iterable[int], cpus: frozenset[int]) -> list[int]:
+    """The groups of cores, each called after its first core, that ``cpus`` belong to; else all."""
+    known = set(groups)
+    chosen = {max((g for g in known if g <= cpu), default=-1) for cpu in cpus} & known
+    return sorted(chosen or known)
+
+
+def parse_settings(told: Any) -> dict[str, str] | None:
+    """How the board says that it is set, by name; None: it makes no sense."""
+    if not isinstance(told, dict) or len(told) > _COLUMNS:
+        return None
+    pairs = [*told.keys(), *told.values()]
+    if not all(isinstance(text, str) and re.fullmatch(r"[ -~]{1,200}", text) for text in pairs):
+        return None
+    return dict(told)
+
+
 def parse_told(told: Any) -> dict[str, Any] | None:
-    """What the board said of its readings, if it makes sense; nobody has to believe it before."""
+    """What the board said of its readings, if it makes sense; nobody has to believe it before.
+
+    ``settings`` and ``settings_after`` are in it if the board told them.
+    """
     if not isinstance(told, dict):
         return None
     columns = told.get("columns")
@@ -136,7 +175,11 @@ def parse_told(told: Any) -> dict[str, Any] | None:
     numbers = {key: told.get(key) for key in ("ticks_per_s", "interval_ms")}
     if not all(type(n) is int and 0 < n < 1 << 31 for n in numbers.values()):
         return None
-    return {"columns": columns, **numbers}
+    named = {key: told[key] for key in ("settings", "settings_after") if key in told}
+    settings = {key: parse_settings(value) for key, value in named.items()}
+    if None in settings.values():
+        return None
+    return {"columns": columns, **numbers, **settings}
 
 
 def load(path: Path, told: Mapping[str, Any]) -> Environment:

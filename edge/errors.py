@@ -10,6 +10,7 @@ code  class                meaning
 3     ``BoardError``       the board (or what runs on it) failed
 4     ``HostError``        this machine failed, or lacks something
 5     ``UnreachableError`` no connection to the board, or the login was refused
+7     ``UntrustedError``   it was measured, and ``--strict`` refuses the figures
 ====  ===================  ==========================================================
 
 1 is left to invoke (unknown task or flag), 130 is an interrupt.
@@ -57,6 +58,12 @@ class HostError(EdgeError):
     """This machine failed or lacks something: a tool, disk space, a download."""
 
     exit_code = 4
+
+
+class UntrustedError(EdgeError):
+    """A measurement that says of itself that it should not be quoted."""
+
+    exit_code = 7
 
 
 class UnreachableError(BoardError):

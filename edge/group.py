@@ -64,7 +64,9 @@ def load(folder: Path) -> Group:
     try:
         values = json.loads((folder / FILE).read_text(encoding="utf-8"))
         if (schema := values.pop("schema", 0)) != SCHEMA:
-            raise ValueError(f"its schema is {schema}, not {SCHEMA}")
+            newer = isinstance(schema, int) and schema > SCHEMA
+            remedy = "read it with the edge that wrote it" if newer else "measure again"
+            raise ValueError(f"its schema is {schema}, not {SCHEMA}: {remedy}")
         values["arms"] = tuple(values["arms"])
         return Group(**values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -955,13 +955,16 @@ class Model:
         names = [Path(self._delegate[0]).name] if self._delegate else []
         names += ["XNNPACK"] if xnnpack else []
         warnings = list(self.warnings)
+        without = None
         if self._xnnpack and not xnnpack and not found.nodes_delegated:
-            warnings.append(
+            without = (
                 "XNNPACK was not asked: the library has none, or keeps it for models with "
                 "float32 tensors; every kernel is a built-in one"
             )
+            warnings.append(without)
         elif names and found.nodes_delegated == 0:
             warnings += [f"{name} took none of the model's nodes" for name in names]
+            without = warnings[-1] if xnnpack else None
         delegation: dict[str, Any] = {
             "applied": bool(names) or found.nodes_delegated > 0,
             "nodes_total": found.nodes_total,
@@ -995,6 +998,7 @@ class Model:
             },
             "peak_rss_bytes": peak_resident_bytes(),
             "warnings": warnings,
+            "without_xnnpack": without,
             "runtime_log": self.chatter.lines(),
         }
 

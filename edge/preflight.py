@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -448,19 +448,25 @@ def _sudo(facts: Facts, condition: Condition, slow: list[Clock]) -> Iterator[Fin
             "sudo", "warning", "the board has no sudo", "set the governor as root, without `sudo`"
         )
         return
-    # Spelled out: in sudoers a "*" also matches spaces, and so any further file.
-    files = " ".join(
+    files = [
         f"/sys/devices/system/cpu/cpufreq/{clock.policy}/scaling_governor"
         for clock in condition.clocks
-    )
+    ]
     yield Finding(
         "sudo",
         "warning",
         f"sudo asks {facts.user or 'the login'} for a password",
-        "to let it set the governor and nothing else, on the board: `echo "
-        f"'{facts.user or 'USER'} ALL=(root) NOPASSWD: /usr/bin/tee {files}' | "
-        "sudo tee /etc/sudoers.d/edge-governor`",
+        "to let it set the governor and nothing else, on the board: "
+        f"`{sudoers(facts.user or 'USER', files)}`",
     )
+
+
+def sudoers(user: str, files: Sequence[str]) -> str:
+    """The line that lets ``user`` set ``files`` by ``sudo tee``, each or all, and nothing else."""
+    # Spelled out: in sudoers a "*" also matches spaces, and so any further file.
+    each = list(dict.fromkeys(files))
+    allowed = ", ".join(f"/usr/bin/tee {some}" for some in dict.fromkeys([*each, " ".join(each)]))
+    return f"echo '{user} ALL=(root) NOPASSWD: {allowed}' | sudo tee /etc/sudoers.d/edge-governor"
 
 
 def _firmware(facts: Facts, condition: Condition) -> Iterator[Finding]:

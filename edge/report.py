@@ -24,6 +24,7 @@ from edge.board import Board
 from edge.errors import printable
 
 if TYPE_CHECKING:  # a table of boards should not wait for SSH and scipy to be imported
+    from edge.archive import Entry
     from edge.bootstrap import Bootstrapped
     from edge.bundle import Bundle
     from edge.canary import Comparison
@@ -39,12 +40,19 @@ if TYPE_CHECKING:  # a table of boards should not wait for SSH and scipy to be i
     from edge.run import Run
     from edge.split import Split
     from edge.stats import Estimate, Percentile
+    from edge.watch import Tick
 
 _COLOURS = {"ok": "green", "warning": "yellow", "stop": "red"}
 
 
 _running: list[Progress] = []
 """The phase whose clock runs on the terminal: one or none."""
+
+_phase: list[tuple[str, float]] = []
+"""The phase's line, and when it was last told how far that is: by the clock of this machine."""
+
+_EVERY_S = 10.0
+"""Where there is no terminal, from one line of how far a phase is to the next."""
 
 _turn = threading.RLock()
 """Lines come from several threads when a command is about several boards."""
@@ -70,8 +78,51 @@ def board_progress(board: str, line: str) -> None:
         sys.stderr.flush()
 
 
+def update(text: str) -> None:
+    """How far the phase is, beside its line; where there is no terminal, a line now and then.
+
+    From any thread. Without a phase it is nothing.
+    """
+    with _turn:
+        if not _phase:
+            return
+        line, told_s = _phase[0]
+        whole = f"{line}: {printable(text)}"
+        if _running:
+            for task in _running[0].task_ids:
+                _running[0].update(task, description=whole)
+        elif time.monotonic() - told_s >= _EVERY_S:
+            _phase[0] = (line, time.monotonic())
+            sys.stderr.write(f"  {whole}\n")
+            sys.stderr.flush()
+
+
+def live(tick: Tick) -> None:
+    """How far a run is; see :func:`update`."""
+    update(tick_text(tick))
+
+
+def tick_text(tick: Tick) -> str:
+    """``1,200 samples, 410 a second, now 2.31 ms, 1500 MHz, 61 °C``: what is known of these."""
+    parts = []
+    if tick.samples is None:
+        parts.append("no sample yet")
+    else:
+        parts.append(f"{tick.samples:,} samples")
+    if tick.rate_per_s is not None:
+        parts.append(f"{tick.rate_per_s:,.0f} a second")
+    if tick.median_ns is not None:
+        parts.append(f"now {duration(tick.median_ns)}")
+    if tick.clock_mhz is not None:
+        parts.append(f"{tick.clock_mhz:.0f} MHz")
+    if tick.celsius is not None:
+        parts.append(f"{tick.celsius:.0f} °C")
+    return ", ".join(parts)
+
+
 def _begin(line: str) -> None:
     settle()
+    _phase.append((line, time.monotonic()))
     if not sys.stderr.isatty():
         sys.stderr.write(f"  {line}\n")
         sys.stderr.flush()
@@ -90,10 +141,12 @@ def _begin(line: str) -> None:
 def settle() -> None:
     """End the phase that runs; before anything else is printed."""
     with _turn:
+        line = _phase.pop()[0] if _phase else None
         while _running:
             clock = _running.pop()
             for task in clock.task_ids:
-                clock.update(task, completed=1)
+                # What was so far is no result.
+                clock.update(task, completed=1, description=line)
             clock.stop()
 
 
@@ -575,6 +628,84 @@ def runs_table(runs: Sequence[Run], title: str = "") -> Table:
     return made
 
 
+def archive_table(found: Sequence[Entry]) -> Table:
+    """What is kept, a row each."""
+    made = table("", ["run", "when", "what", "board", "model", "engine"], left=6)
+    for column in ("samples", "median"):
+        made.add_column(column, justify="right", no_wrap=True)
+    made.add_column("verdict", no_wrap=True)
+    for entry in found:
+        when = datetime.datetime.fromisoformat(entry.measured_at).astimezone(datetime.timezone.utc)
+        many = f"{entry.kind}, {len(entry.runs)} runs" if entry.grouped else entry.kind
+        made.add_row(
+            entry.id,
+            f"{when:%Y-%m-%d %H:%M} UTC",
+            many,
+            title(entry.board, emulated=False) + (" (emulated)" if entry.emulated else ""),
+            entry.model,
+            entry.engine,
+            str(entry.samples) if entry.samples else "",
+            "" if entry.median_ns is None else duration(entry.median_ns),
+            "damaged" if entry.damage else "trusted" if entry.trusted else _doubts(entry),
+        )
+    return made
+
+
+def _doubts(entry: Entry) -> str:
+    return f"not trusted: {', '.join(entry.reasons)}"
+
+
+def archive_lines(found: Sequence[Entry]) -> list[str]:
+    """Why some can't be read."""
+    return [f"damaged: {entry.id}: {entry.damage}" for entry in found if entry.damage]
+
+
+def entry_json(entry: Entry) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "kind": entry.kind,
+        "folder": str(entry.folder),
+        "measured_at": entry.measured_at,
+        "board": entry.board,
+        "model": entry.model,
+        "engine": entry.engine,
+        "emulated": entry.emulated,
+        "samples": entry.samples,
+        "median_ns": entry.median_ns,
+        "trusted": entry.trusted,
+        "reasons": list(entry.reasons),
+        "damage": entry.damage or None,
+        "runs": [entry_json(each) for each in entry.runs],
+    }
+
+
+def side_by_side(runs: Sequence[Run]) -> Table:
+    """Single runs under each other. No difference is claimed: they did not take turns."""
+    return runs_table(runs, "they did not take turns: no difference is claimed")
+
+
+def rounds_lines(arms: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """What a group's rounds came to; a ratio where both arms had the same rounds, two or more.
+
+    :param arms: arm -> round -> median, in nanoseconds.
+    """
+    from edge import stats
+
+    lines = [
+        f"arm {arm}: {len(rounds)} round{'' if len(rounds) == 1 else 's'}, medians from "
+        f"{duration(min(rounds.values()))} to {duration(max(rounds.values()))}"
+        for arm, rounds in sorted(arms.items())
+    ]
+    a, b = arms.get("a", {}), arms.get("b", {})
+    if len(a) > 1 and a.keys() == b.keys():
+        found = stats.paired_ratio([b[key] for key in sorted(a)], [a[key] for key in sorted(a)])
+        lines.append(
+            f"b / a, round by round: {found.value:.3f} [{found.low:.3f}, {found.high:.3f}], "
+            f"{found.confidence:.0%} interval"
+        )
+    return lines
+
+
 def delegation(run: Run) -> str:
     """``4/5``: nodes that the delegate took, of all."""
     taken = run.report["delegation"]
@@ -620,16 +751,17 @@ def run_lines(run: Run) -> list[str]:
             "not shown, for lack of samples (needed, were they independent of each other): "
             f"{counts}"
         )
-    reasons = run.verdict()
-    if reasons:
-        lines += [f"not trusted: {reason.text}; {reason.remedy}" for reason in reasons]
-    else:
-        lines.append("verdict: trusted")
+    lines += verdict_lines(run)
     lines.append(
         f"reproduce: {run.command}  # model {run.model_sha256[:12]}, "
         f"runtime {run.runtime_sha256[:12]}, runner {run.runner_sha256[:12]}"
     )
     return lines
+
+
+def verdict_lines(run: Run) -> list[str]:
+    found = [f"not trusted: {reason.text}; {reason.remedy}" for reason in run.verdict()]
+    return found or ["verdict: trusted"]
 
 
 def _meanwhile(run: Run, seen: Environment) -> str:
@@ -652,7 +784,7 @@ def _meanwhile_json(run: Run, seen: Environment) -> dict[str, Any]:
         "reading_ns": seen.reading_ns,
         "clock_mhz": None if clock is None else {"highest": clock[0], "lowest": clock[1]},
         "celsius": None if heat is None else {"first": heat[0], "highest": heat[1]},
-        "throttled": seen.throttled(),
+        "throttled": run.throttled,
         "others": run.others,
     }
 
@@ -862,4 +994,5 @@ def run_json(run: Run) -> dict[str, Any]:
         "verdict": [{"code": r.code, "text": r.text, "remedy": r.remedy} for r in run.verdict()],
         "report": run.report,
         "reproduce": run.command,
+        "settings": (run.watched or {}).get("settings"),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from edge import abi, environment, options, samples, stats, steady
 from edge.environment import Environment
-from edge.errors import UsageError
+from edge.errors import UntrustedError, UsageError
 from edge.options import DEFAULT, Options
 from edge.samples import Samples
 from edge.stats import Percentile
@@ -146,6 +147,22 @@ class Run:
         """
         return stats.median(self.samples.latency_ns[self.settled_at or 0 :])
 
+    @functools.cached_property
+    def throttled(self) -> float | None:
+        """Share of samples that a Raspberry Pi's firmware throttled; None: the board can't say."""
+        if self.meanwhile is None:
+            return None
+        records = self.samples.records
+        middle_ns = records["start_ns"].astype(np.int64) + (records["elapsed_ns"] // 2).astype(
+            np.int64
+        )
+        return self.meanwhile.throttled(middle_ns)
+
+    def governors(self) -> list[str]:
+        """Of the processors that samples ended on, as far as the board told them."""
+        told = (self.watched or {}).get("settings", {})
+        return environment.governors(told, self.cpus)
+
     def percentiles(self) -> list[Percentile]:
         """Of nanoseconds per invocation: those that the samples of the steady part support.
 
@@ -179,10 +196,15 @@ def _reasons(run: Run) -> list[Reason]:
         )
     found += _changes(run)
     found += _surroundings(run)
-    found += [
-        Reason("runtime-warning", text, "see docs/firmware.md")
-        for text in run.report.get("warnings", [])
-    ]
+    found += _settings(run)
+    for text in run.report.get("warnings", []):
+        if text == run.report.get("without_xnnpack"):
+            remedy = (
+                "`invoke inspect` with this board says why; docs/runtimes.md has other runtimes"
+            )
+            found.append(Reason("no-xnnpack", text, remedy))
+        else:
+            found.append(Reason("runtime-warning", text, "see docs/firmware.md"))
     if run.samples.remainder_bytes:
         found.append(
             Reason("cut-short", "the recording ends in the middle of a sample", "measure again")
@@ -224,24 +246,36 @@ def _surroundings(run: Run) -> list[Reason]:
     found, seen = [], run.meanwhile
     if seen is None:
         return []
-    if share := seen.throttled():
+    if share := run.throttled:
         found.append(
             Reason(
                 "throttled",
-                f"throttled, or short of power, in {share:.0%} of the readings",
+                f"throttled, or short of power, for {_percent(share)} of samples",
                 "cool the board, and give it a stronger power supply",
             )
         )
     clock = seen.lower_clock(run.cpus)
     if clock is not None and clock[2] > SOME:
-        found.append(
-            Reason(
-                "clock",
-                f"the clock was below its {clock[0]:.0f} MHz in {clock[2]:.0%} of the readings, "
-                f"down to {clock[1]:.0f} MHz",
-                "cool the board, and set the governor to performance: `invoke doctor` has the line",
-            )
+        fell = (
+            f"the clock was below its {clock[0]:.0f} MHz in {_percent(clock[2])} of the readings, "
+            f"down to {clock[1]:.0f} MHz"
         )
+        if moving := [name for name in run.governors() if name != "performance"]:
+            found.append(
+                Reason(
+                    "governor",
+                    f"{fell}: its governor is {' and '.join(moving)}",
+                    "measure with --set governor=performance",
+                )
+            )
+        else:
+            found.append(
+                Reason(
+                    "clock",
+                    fell,
+                    "cool the board; `invoke doctor` says whether its clock is capped",
+                )
+            )
     others = run.others
     if others is not None and others > BUSY:
         found.append(
@@ -254,14 +288,84 @@ def _surroundings(run: Run) -> list[Reason]:
     return found
 
 
+def _settings(run: Run) -> list[Reason]:
+    """What somebody, or the board itself, set differently while it was measured."""
+    watched = run.watched or {}
+    before, after = watched.get("settings"), watched.get("settings_after")
+    if before is None or after is None:
+        return []
+    changed = [
+        f"{name} from {before.get(name, 'nothing')} to {after.get(name, 'nothing')}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+    if not changed:
+        return []
+    return [
+        Reason(
+            "settings-changed",
+            f"the board's settings changed meanwhile: {', '.join(changed)}",
+            "see which program on the board sets them, and measure again",
+        )
+    ]
+
+
+def _percent(share: float) -> str:
+    """A share above 0 is never ``0 %``."""
+    return f"{100 * share:.0f} %" if share >= 0.01 else f"{100 * share:.2g} %"
+
+
+def insist(runs: Sequence[Run]) -> None:
+    """:raises UntrustedError: a run is not trusted; it says for which reasons, by their codes."""
+    doubted = [run for run in runs if run.verdict()]
+    if doubted:
+        codes = dict.fromkeys(reason.code for run in doubted for reason in run.verdict())
+        raise UntrustedError(
+            f"{len(doubted)} of {len(runs)} runs not trusted ({', '.join(codes)}): "
+            "docs/measuring.md has what to do about each"
+        )
+
+
 def save(run: Run, folder: Path) -> None:
     """Write run.json beside the samples.bin and env.bin that are already in ``folder``."""
     files = ("samples", "environment")
     values = {f.name: getattr(run, f.name) for f in dataclasses.fields(run) if f.name not in files}
     values["plan"] = dataclasses.asdict(run.plan)
     values["schema"] = SCHEMA
-    text = json.dumps(values, indent=1, sort_keys=True) + "\n"
+    values["summary"] = _summary(run)
+    text = json.dumps(values, indent=1) + "\n"
     (folder / "run.json").write_text(text, encoding="utf-8")
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    """What a listing shows, so that it need not open every run's samples."""
+    return {
+        "samples": len(run.samples),
+        "median_ns": run.median_ns if len(run.samples) else None,
+        "reasons": [reason.code for reason in run.verdict()],
+    }
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """What run.json says, without the samples.
+
+    :raises UsageError: there is none, or another version's.
+    """
+    try:
+        values = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("it is no object")
+        if (schema := values.pop("schema", 0)) != SCHEMA:
+            newer = isinstance(schema, int) and schema > SCHEMA
+            remedy = "read it with the edge that wrote it" if newer else "measure again"
+            raise ValueError(f"its schema is {schema}, not {SCHEMA}: {remedy}")
+        return values
+    except FileNotFoundError:
+        raise UsageError(
+            f"{folder} has no run.json: the run was broken off, or is still going on"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{folder} holds no run that this version reads: {error}") from None
 
 
 def surroundings(folder: Path, watched: dict[str, Any] | None) -> Environment | None:
@@ -275,14 +379,13 @@ def surroundings(folder: Path, watched: dict[str, Any] | None) -> Environment | 
 
 def load(folder: Path, library: abi.Library) -> Run:
     """:raises UsageError: the folder holds no run of this version."""
+    values = read(folder)
     try:
-        values = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        if (schema := values.pop("schema", 0)) != SCHEMA:
-            raise ValueError(f"its schema is {schema}, not {SCHEMA}; measure again")
+        values.pop("summary", None)
         plan = values["plan"]
         plan["settings"] = tuple(plan["settings"])
         values["plan"] = Plan(**{**plan, "options": options.restore(plan["options"])})
         values["environment"] = surroundings(folder, values.get("watched"))
         return Run(**values, samples=samples.load(library, folder / "samples.bin"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{folder} holds no run that this version reads: {error}") from None

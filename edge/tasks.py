@@ -5,6 +5,7 @@ Everything heavier is imported by the task that needs it, so that listing the ta
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import shlex
@@ -35,6 +36,7 @@ _STACK = {
 }
 """What runs on which board."""
 
+_RUN = "its id, the beginning of it, or last: see `invoke runs`"
 _WAIT = "seconds to wait if somebody else holds the board; 0: be told who, and end"
 
 _OPTIONS = {
@@ -646,7 +648,7 @@ def bundle(
 
 
 @task(
-    iterable=["model", "shape"],
+    iterable=["model", "shape", "set"],
     help={
         **_STACK,
         "model": _MODEL,
@@ -656,6 +658,9 @@ def bundle(
         "duration": "stop after this many seconds even with fewer samples; 0: no limit",
         "warmup": "invocations before the first sample",
         "iterations": "invocations per sample; 0: as many as the board's clock needs",
+        "set": "governor=NAME, or /sys/devices/system/cpu/…=VALUE, for as long as a run lasts; the "
+        "board puts it back; may be given several times",
+        "strict": "end with exit code 7 if a run is not trusted",
         "wait": _WAIT,
     },
 )
@@ -665,6 +670,7 @@ def bench(
     board: str,
     model: list[str],
     shape: list[str],
+    set: list[str],
     host: str | None = None,
     engine: str | None = None,
     runtime: str | None = None,
@@ -678,6 +684,7 @@ def bench(
     duration: str = "0",
     warmup: str = "20",
     iterations: str = "0",
+    strict: bool = False,
     wait: str = "0",
     json: bool = False,
 ) -> None:
@@ -695,9 +702,12 @@ def bench(
     from edge import build as build_module
     from edge import deploy as deploy_module
     from edge import report, session
+    from edge import run as run_module
+    from edge import setting as setting_module
     from edge.run import Plan
 
     options = _options(signature, shape, batch, threads, xnnpack, delegate)
+    setting_module.check(set)
     plan = Plan(
         count=int(_number("--count", count)),
         duration_s=_number("--duration", duration, whole=False),
@@ -716,6 +726,7 @@ def bench(
     runs: list[Any] = []
     splits: list[Any] = []
     with session.connect(target, report.progress) as opened:
+        plan = dataclasses.replace(plan, settings=setting_module.resolve(opened, set))
         for group in groups:
             choice = _choice(group[0], runtime, lib, options)
             wanted = deploy_module.prepared(opened, found, report.progress, choice)
@@ -723,7 +734,9 @@ def bench(
                 for item in wanted.models:
                     arguments = (opened, wanted, item, plan, library, report.progress)
                     if len(group) == 1:
-                        runs.append(bench_module.measure(*arguments, command=_command()))
+                        runs.append(
+                            bench_module.measure(*arguments, command=_command(), live=report.live)
+                        )
                     else:
                         both, parts = bench_module.split(*arguments, command=_command())
                         runs += both
@@ -735,6 +748,8 @@ def bench(
             if splits
             else found_runs
         )
+        if strict:
+            run_module.insist(runs)
         return
     emulated = any(run.emulated for run in runs)
     report.print_table(report.runs_table(runs, report.title(target.name, emulated)))
@@ -746,6 +761,8 @@ def bench(
         report.print_line(f"{run.model}, engine {run.engine}, {run.runtime}:")
         for line in report.run_lines(run):
             report.print_line(f"  {line}")
+    if strict:
+        run_module.insist(runs)
 
 
 @task(
@@ -1237,6 +1254,160 @@ def build_image(_: Any, board: str, json: bool = False) -> None:
         report.print_line(report.image_line(made))
 
 
+@task(
+    name="list",
+    help={
+        "last": "so many, the newest; 0: all",
+        "board": "a name or a pattern, as for --model and --engine",
+        "model": "of the file, such as 'cnn-*'",
+        "engine": "tflite, litert, python or native",
+        "kind": "run, or what a group of runs is for, such as compare",
+        "trusted": "leave out what is not trusted",
+        "since": "a date or a time, or 7d or 12h for so long ago",
+        "json": _JSON,
+    },
+)
+@_clear
+def runs_list(
+    _: Any,
+    last: str = "20",
+    board: str | None = None,
+    model: str | None = None,
+    engine: str | None = None,
+    kind: str | None = None,
+    trusted: bool = False,
+    since: str | None = None,
+    json: bool = False,
+) -> None:
+    """List the runs that are kept on this machine, the newest last.
+
+    invoke runs
+    invoke runs --board 'rpi4*' --since 7d --trusted
+
+    Runs that belong together are one row. A folder that can't be read is listed as damaged,
+    whatever is asked for. docs/runs.md says what is in them.
+    """
+    from edge import archive, report
+
+    found = archive.select(
+        archive.entries(),
+        board=board,
+        model=model,
+        engine=engine,
+        kind=kind,
+        trusted=trusted,
+        since=since,
+        last=max(0, int(_number("--last", last))),
+    )
+    if json:
+        report.print_json([report.entry_json(entry) for entry in found])
+    elif found:
+        report.print_table(report.archive_table(found))
+        for line in report.archive_lines(found):
+            report.print_line(line)
+    else:
+        report.print_line("no such run; `invoke bench` makes one")
+
+
+def _print_runs(entry: Any, runs: Any) -> None:
+    from edge import report
+
+    emulated = any(run.emulated for run in runs)
+    report.print_table(report.runs_table(runs, report.title(entry.id, emulated)))
+    for run in runs:
+        report.print_line(f"{run.id}, {run.model}, engine {run.engine}, {run.runtime}:")
+        for line in report.run_lines(run):
+            report.print_line(f"  {line}")
+
+
+@task(name="show", positional=["run"], help={"run": _RUN, "json": _JSON})
+@_clear
+def runs_show(_: Any, run: str, json: bool = False) -> None:
+    """Print a run, or the runs of a group, as when it was measured.
+
+    invoke runs.show last
+    invoke runs.show 20261122-0315
+    """
+    from edge import archive, report
+    from edge import build as build_module
+
+    entry = archive.find(run)
+    runs = archive.load(entry, build_module.host_library(report.progress))
+    if json:
+        told = report.entry_json(entry)
+        report.print_json({**told, "runs": [report.run_json(each) for each in runs]})
+        return
+    _print_runs(entry, runs)
+    for line in report.rounds_lines(archive.arms(runs)) if entry.grouped else ():
+        report.print_line(line)
+    for line in report.archive_lines([each for each in entry.runs if each.damage]):
+        report.print_line(line)
+
+
+@task(
+    name="compare",
+    positional=["first", "second"],
+    help={"first": _RUN, "second": "another one", "json": _JSON},
+)
+@_clear
+def runs_compare(_: Any, first: str, second: str, json: bool = False) -> None:
+    """Print two runs, or two groups of runs, side by side.
+
+    invoke runs.compare 20261122-0315 last
+
+    They did not take turns, so no difference is claimed. What is emulated is not compared with what
+    is not.
+    """
+    from edge import archive, report
+    from edge import build as build_module
+
+    entries = [archive.find(each) for each in (first, second)]
+    archive.comparable(*entries)
+    library = build_module.host_library(report.progress)
+    loaded = [archive.load(entry, library) for entry in entries]
+    if json:
+        report.print_json([report.run_json(run) for runs in loaded for run in runs])
+        return
+    alone = [runs[0] for entry, runs in zip(entries, loaded, strict=True) if not entry.grouped]
+    if alone:
+        report.print_table(report.side_by_side(alone))
+    for entry, runs in zip(entries, loaded, strict=True):
+        for line in report.rounds_lines(archive.arms(runs)) if entry.grouped else ():
+            report.print_line(f"{entry.id}: {line}")
+    for run in alone:
+        for line in report.verdict_lines(run):
+            report.print_line(f"{run.id}: {line}")
+
+
+@task(
+    name="export",
+    positional=["run"],
+    help={"run": _RUN, "output": "a .csv or a .json file", "json": _JSON},
+)
+@_clear
+def runs_export(_: Any, run: str, output: str, json: bool = False) -> None:
+    """Write every sample of a run, as it was recorded, for other programs.
+
+    invoke runs.export last --output samples.csv
+
+    A .csv has the samples; the board's readings are in samples.env.csv beside it. A .json has both
+    and the run itself.
+    """
+    from edge import archive, report
+    from edge import build as build_module
+
+    entry = archive.find(run)
+    path = archive.output_file(entry, _path(output))
+    (found,) = archive.load(entry, build_module.host_library(report.progress))
+    files = archive.export(found, report.run_json(found), path)
+    if json:
+        report.print_json({"id": found.id, "files": [str(file) for file in files]})
+    else:
+        report.print_line(f"{len(found.samples)} samples written to {', '.join(map(str, files))}")
+
+
+runs = Collection("runs", runs_show, runs_compare, runs_export)
+runs.add_task(runs_list, default=True)
 qemu = Collection("qemu", up, down, status, build_image)
 namespace = Collection(
     boards,
@@ -1249,6 +1420,7 @@ namespace = Collection(
     undeploy,
     bundle,
     bench,
+    runs,
     infer,
     inspect,
     probe,

@@ -5,8 +5,18 @@ namespace edge {
 void Engine::warn_of_idle_delegates() {
   if (!nodes_known || !nodes.empty()) return;
   for (const std::string &name : delegates) {
-    warnings.push_back(name + " took none of the model's nodes");
+    const std::string text = name + " took none of the model's nodes";
+    if (name == "XNNPACK") {
+      warn_of_xnnpack(text);
+    } else {
+      warnings.push_back(text);
+    }
   }
+}
+
+void Engine::warn_of_xnnpack(const std::string &text) {
+  warnings.push_back(text);
+  without_xnnpack = text;
 }
 
 Status no_signature(const char *key, const std::vector<std::string> &known) {

@@ -60,6 +60,8 @@ class Engine {
   std::string runtime_version;
   std::string runtime_log;  // what the library printed while the model was opened
   std::vector<std::string> warnings;
+  // The warning that the model runs without XNNPACK though it was asked for; empty: it does not.
+  std::string without_xnnpack;
 
  protected:
   // One step of the cold start, or a part of one, timed.
@@ -76,12 +78,13 @@ class Engine {
     const std::string refusal = last_error();
     const Status made = make();
     if (made.ok()) {
-      warnings.push_back("XNNPACK can't be used, every kernel is a built-in one: " + refusal);
+      warn_of_xnnpack("XNNPACK can't be used, every kernel is a built-in one: " + refusal);
     }
     return made;
   }
 
   void warn_of_idle_delegates();
+  void warn_of_xnnpack(const std::string &text);
 };
 
 Status no_signature(const char *key, const std::vector<std::string> &known);

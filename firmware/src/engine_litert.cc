@@ -309,6 +309,7 @@ class LitertEngine final : public Engine {
     delegation = edge_delegation{};
     delegates.clear();
     warnings.clear();
+    without_xnnpack.clear();
     nodes.clear();
     nodes_known = false;
   }

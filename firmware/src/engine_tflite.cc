@@ -165,7 +165,7 @@ class TfliteEngine final : public Engine {
   Status create(const edge_options &options) {
     bool xnnpack = options.use_xnnpack != 0;
     if (xnnpack && (api_.xnnpack_default_options == nullptr || api_.xnnpack_create == nullptr)) {
-      warnings.push_back("the library has no XNNPACK delegate: every kernel is a built-in one");
+      warn_of_xnnpack("the library has no XNNPACK delegate: every kernel is a built-in one");
       xnnpack = false;
     }
     const bool external = options.delegate_path != nullptr;

@@ -121,6 +121,12 @@ Status report_model(const ModelFlags &flags, const edge_model *model,
   for (const std::string &text : engine.warnings) json->string(text);
   for (const std::string &text : warnings) json->string(text);
   json->end_array();
+  json->key("without_xnnpack");
+  if (engine.without_xnnpack.empty()) {
+    json->null();
+  } else {
+    json->string(engine.without_xnnpack);
+  }
 
   json->key("runtime_log").begin_array();
   for (size_t begin = 0; begin < engine.runtime_log.size();) {

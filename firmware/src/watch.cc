@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -22,7 +21,9 @@
 #include "flags.h"
 #include "guard.h"
 #include "json.h"
+#include "progress.h"
 #include "report.h"
+#include "settings.h"
 
 namespace edge {
 namespace {
@@ -30,8 +31,9 @@ namespace {
 constexpr const char *help = R"(usage: edge-run watch --series FILE [flags]
 
 Reads clocks, temperatures, throttle bits, pressure and the processors' work over and over, until
-its standard input ends or a signal comes, and appends a record to FILE each time; what reading
-took is in the record. Prints one line of JSON first: which columns there are.
+its standard input ends or has something to read, or a signal comes, and appends a record to FILE
+each time; what reading took is in the record. Prints lines of JSON: first which columns there are
+and how the board is set, last how it is set then.
 
   --series FILE        where to record, best on a memory disk
   --samples FILE       the recording of the measurement that this goes along with: at the end
@@ -40,10 +42,10 @@ took is in the record. Prints one line of JSON first: which columns there are.
   --set PATH=VALUE     a setting below /sys/devices/system/cpu for as long as this runs; may be
                        repeated; what was there before is put back at the end, whatever ends it
                        but SIGKILL
-  --below DIR          read the files of a system that is mounted there instead of this one
+  --sudo               set, and put back, by `sudo -n tee PATH`
+  --tell-ms MS         tell how far that recording is, so often (0: never)
+  --below DIR          use the files of a system that is mounted there instead of this one
 )";
-
-constexpr const char kSettings[] = "/sys/devices/system/cpu/";
 
 volatile sig_atomic_t g_stop = 0;
 
@@ -92,24 +94,6 @@ struct Source {
   std::vector<std::pair<std::string, int64_t (*)(const char *)>> columns;
 };
 
-std::vector<std::string> matching(const std::string &pattern) {
-  std::vector<std::string> paths;
-  glob_t found = {};
-  if (glob(pattern.c_str(), 0, nullptr, &found) == 0) {
-    for (size_t i = 0; i < found.gl_pathc; ++i) paths.push_back(found.gl_pathv[i]);
-  }
-  globfree(&found);
-  return paths;
-}
-
-std::string first_line(const std::string &text) {
-  return text.substr(0, text.find('\n'));
-}
-
-std::string last_component(const std::string &path) {
-  return path.substr(path.rfind('/') + 1);
-}
-
 class Sources {
  public:
   explicit Sources(const std::string &below) {
@@ -156,38 +140,6 @@ class Sources {
   std::vector<char> buffer_ = std::vector<char>(1 << 16);
 };
 
-// Settings of ours, and what they were before.
-class Settings {
- public:
-  ~Settings() {
-    for (auto each = before_.rbegin(); each != before_.rend(); ++each) {
-      (void)put(each->first, each->second);
-    }
-  }
-
-  Status set(const std::string &text) {
-    const size_t at = text.find('=');
-    const std::string path = text.substr(0, at);
-    if (at == std::string::npos || path.compare(0, strlen(kSettings), kSettings) != 0 ||
-        path.find("..") != std::string::npos) {
-      return fail(EDGE_USAGE, "watch: --set takes %s...=VALUE, not '%s'", kSettings, text.c_str());
-    }
-    const std::string old = first_line(read_small_file(path.c_str()));
-    if (old.empty()) return fail(EDGE_NO_FILE, "watch: can't read %s", path.c_str());
-    before_.emplace_back(path, old);
-    return put(path, text.substr(at + 1));
-  }
-
- private:
-  static Status put(const std::string &path, const std::string &value) {
-    Descriptor file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
-    if (!file.valid()) return fail_errno(errno, "can't set %s", path.c_str());
-    return write_all(file.get(), value.data(), value.size(), path.c_str());
-  }
-
-  std::vector<std::pair<std::string, std::string>> before_;
-};
-
 // Until `deadline_ns`; false when it is time to end.
 bool wait_until(uint64_t deadline_ns) {
   for (;;) {
@@ -199,9 +151,9 @@ bool wait_until(uint64_t deadline_ns) {
                               static_cast<long>(left_ns % 1000000000)};
     pollfd input = {STDIN_FILENO, POLLIN, 0};
     if (ppoll(&input, 1, &timeout, nullptr) <= 0) continue;
-    char chunk[256];
-    const ssize_t got = read(STDIN_FILENO, chunk, sizeof chunk);
-    if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN)) return false;
+    char byte;
+    const ssize_t got = read(STDIN_FILENO, &byte, 1);
+    if (got >= 0 || (errno != EINTR && errno != EAGAIN)) return false;
   }
 }
 
@@ -210,13 +162,55 @@ struct WatchFlags {
   std::string samples;
   std::string below;
   std::vector<std::string> settings;
+  bool sudo = false;
   uint64_t interval_ms = 100;
+  uint64_t tell_ms = 0;
 };
 
+void report_settings(const std::string &below, Json *told) {
+  told->key("settings").begin_object();
+  for (const auto &[name, value] : read_settings(below)) told->key(name.c_str()).string(value);
+  told->end_object();
+}
+
+// Not if whoever reads it is behind: recording must not wait for that.
+Status print_if_read(const Json &told) {
+  pollfd output = {STDOUT_FILENO, POLLOUT, 0};
+  return poll(&output, 1, 0) > 0 ? told.print() : Status();
+}
+
+// How far the recording is, and what was just read of the board.
+Status tell(Progress *progress, const Sources &sources, const std::vector<int64_t> &values) {
+  int64_t clock_khz = INT64_MIN, temperature_mc = INT64_MIN;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const std::string &name = sources.names()[i];
+    if (values[i] == INT64_MIN) continue;
+    if (name.compare(0, strlen("clock_khz/"), "clock_khz/") == 0) {
+      clock_khz = clock_khz == INT64_MIN ? values[i] : std::min(clock_khz, values[i]);
+    } else if (name.compare(0, strlen("temperature_mc/"), "temperature_mc/") == 0) {
+      temperature_mc = std::max(temperature_mc, values[i]);
+    }
+  }
+  Json told;
+  told.begin_object();
+  told.key("time_ns").number(clock_ns());
+  uint64_t samples = 0, median_ns = 0;
+  if (progress->read(&samples, &median_ns)) {
+    told.key("samples").number(samples);
+    told.key("median_ns").number(median_ns);
+  }
+  if (clock_khz != INT64_MIN) told.key("clock_khz").integer(clock_khz);
+  if (temperature_mc != INT64_MIN) told.key("temperature_mc").integer(temperature_mc);
+  told.end_object();
+  return print_if_read(told);
+}
+
 Status record(const WatchFlags &flags, Sources *sources, int file) {
-  const uint64_t interval_ns = flags.interval_ms * 1000000;
+  const uint64_t interval_ns = flags.interval_ms * 1000000, tell_ns = flags.tell_ms * 1000000;
+  Progress progress(flags.samples);
   std::vector<int64_t> values;
   std::vector<int64_t> line;
+  uint64_t tell_due = clock_ns() + tell_ns;
   for (uint64_t due = clock_ns();;) {
     const uint64_t begin = clock_ns();
     sources->read(&values);
@@ -225,6 +219,10 @@ Status record(const WatchFlags &flags, Sources *sources, int file) {
     line = {static_cast<int64_t>(begin + (end - begin) / 2), static_cast<int64_t>(end - begin)};
     line.insert(line.end(), values.begin(), values.end());
     EDGE_TRY(write_all(file, line.data(), line.size() * sizeof(int64_t), flags.series.c_str()));
+    if (tell_ns != 0 && end >= tell_due) {
+      EDGE_TRY(tell(&progress, *sources, values));
+      tell_due = end + tell_ns;
+    }
     due = std::max(due + interval_ns, end);
     if (!wait_until(due)) return Status();
   }
@@ -238,7 +236,7 @@ Status watch(const WatchFlags &flags) {
     sigaction(number, &action, nullptr);
   }
   signal(SIGPIPE, SIG_IGN);
-  Settings settings;
+  HeldSettings settings(flags.below, flags.sudo);
   for (const std::string &setting : flags.settings) EDGE_TRY(settings.set(setting));
   Sources sources(flags.below);
   Descriptor file(
@@ -259,12 +257,25 @@ Status watch(const WatchFlags &flags) {
   told.key("ticks_per_s").number(static_cast<uint64_t>(sysconf(_SC_CLK_TCK)));
   told.key("columns").begin_array().string("time_ns").string("cost_ns");
   for (const std::string &name : sources.names()) told.string(name);
-  told.end_array().end_object();
+  told.end_array();
+  report_settings(flags.below, &told);
+  told.end_object();
   EDGE_TRY(told.print());
 
   const Status recorded = record(flags, &sources, file.get());
+  // Before anything is put back, which is to hold as long as it runs.
   if (!flags.samples.empty()) end_recording(flags.samples);
-  return recorded;
+  EDGE_TRY(recorded);
+  Json last;
+  last.begin_object();
+  // As they were while it lasted: before ours are taken back.
+  report_settings(flags.below, &last);
+  last.key("not_put_back").begin_array();
+  for (const std::string &path : settings.restore()) last.string(path);
+  last.end_array().end_object();
+  // Whoever was reading may be gone; everything is put back all the same.
+  (void)print_if_read(last);
+  return Status();
 }
 
 }  // namespace
@@ -273,9 +284,11 @@ int watch_main(int argc, char **argv) {
   WatchFlags watch_flags;
   Flags flags;
   flags.text("--series", &watch_flags.series);
-  flags.text("--samples", &watch_flags.samples);
   flags.text("--below", &watch_flags.below);
   flags.texts("--set", &watch_flags.settings);
+  flags.on("--sudo", &watch_flags.sudo);
+  flags.text("--samples", &watch_flags.samples);
+  flags.number("--tell-ms", 1, 3600000, &watch_flags.tell_ms);
   flags.number("--interval-ms", 1, 3600000, &watch_flags.interval_ms);
   return run_verb(argc, argv, &flags, {help}, [&] { return watch(watch_flags); });
 }

@@ -46,7 +46,7 @@ FLOORS = (
         "edge.lab",
         "edge.history",
     ),
-    ("edge.terminal", "edge.switch"),
+    ("edge.terminal", "edge.switch", "edge.archive", "edge.setting"),
     ("edge.agreement", "edge.runner", "edge.watch", "edge.bootstrap"),
     ("edge.deploy", "edge.bench", "edge.inspection", "edge.installed"),
     ("edge.bundle", "edge.fleet", "edge.canary"),

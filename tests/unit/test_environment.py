@@ -54,6 +54,44 @@ def test_only_bits_of_this_moment_count_as_throttled() -> None:
     assert made(busy_ticks=[1, 2]).throttled() is None
 
 
+def test_a_sample_is_throttled_as_the_reading_next_to_it() -> None:
+    found = made(throttled=[0.0, 4.0, 0.0])
+    at_ns = np.array([0.4, 0.6, 1.4, 1.6, 5.0]) * SECOND
+    assert found.throttled(at_ns.astype(np.int64)) == pytest.approx(2 / 5)
+    assert found.throttled(np.array([], dtype=np.int64)) is None
+
+
+def test_governors_are_those_of_the_cores_that_ran_the_model() -> None:
+    told = {"governor/policy0": "powersave", "governor/policy4": "performance", "boost": "1"}
+    assert environment.governors(told, frozenset({5})) == ["performance"]
+    assert environment.governors(told, frozenset({3, 4})) == ["powersave", "performance"]
+    assert environment.governors(told) == ["powersave", "performance"]
+    assert environment.governors({}) == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *(
+            [],
+            "x",
+            {"a": 1},
+            {"a": "\x1b[2J"},
+            {"a": ""},
+            {"": "b"},
+            {"a": "x" * 201},
+            {"a\n": "b"},
+        ),
+        {str(number): "x" for number in range(1001)},
+    ],
+)
+def test_settings_that_make_no_sense_are_no_report(settings: Any) -> None:
+    assert environment.parse_told({**TOLD, "settings": settings}) is None
+    assert environment.parse_settings(settings) is None
+    fine = {**TOLD, "settings": {"governor/policy0": "performance"}}
+    assert environment.parse_told(fine) == fine
+
+
 def test_others_are_what_is_neither_the_model_nor_the_watching() -> None:
     # A processor's worth of work by all; 0.5 of it the model's, 1 ms a second the watching's.
     found = made(busy_ticks=[100.0 * i for i in range(11)])

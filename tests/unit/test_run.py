@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import ast
 import dataclasses
 import re
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge import abi, report
+from edge import abi, layout, report
+from edge import run as run_module
 from edge.environment import Environment
+from edge.errors import UntrustedError
 from edge.run import Plan, Run
 from edge.samples import Samples
 
@@ -163,8 +167,9 @@ def test_a_board_that_had_nothing_else_to_do() -> None:
 @pytest.mark.parametrize(
     ("code", "columns", "said"),
     [
-        ("throttled", {"throttled": [0.0] * 8 + [4.0] * 3}, "27% of the readings"),
-        ("clock", {"clock_khz__policy0": [1.5e6] * 8 + [6e5] * 3}, "27% of .* down to 600 MHz"),
+        # The last three readings are nearest to what began in the last two and a half seconds.
+        ("throttled", {"throttled": [0.0] * 8 + [4.0] * 3}, "for 25 % of samples"),
+        ("clock", {"clock_khz__policy0": [1.5e6] * 8 + [6e5] * 3}, "27 % of .* down to 600 MHz"),
         ("load", {"busy_ticks": [150.0 * i for i in range(11)]}, "0.50 of a processor"),
     ],
 )
@@ -172,3 +177,75 @@ def test_what_a_board_did_besides(code: str, columns: dict[str, list[float]], sa
     run = watched(LEVEL, 10_000_000_000, **columns)
     (reason,) = run.verdict()
     assert reason.code == code and re.search(said, reason.text)
+
+
+def test_a_moment_of_throttling_is_not_zero_percent() -> None:
+    run = watched(np.full(5000, 1e6), 10_000_000_000, throttled=[4.0] + [0.0] * 10)
+    run.samples.records["start_ns"][5:] += 1_000_000_000
+    (reason,) = run.verdict()
+    assert "for 0.1 % of samples" in reason.text
+
+
+def set_as(run: Run, before: dict[str, str], after: dict[str, str] | None = None) -> Run:
+    told = {"settings": before, **({} if after is None else {"settings_after": after})}
+    return dataclasses.replace(run, watched=told)
+
+
+def test_a_clock_that_fell_is_its_governors_doing_unless_that_is_performance() -> None:
+    fell = watched(LEVEL, 10_000_000_000, clock_khz__policy0=[1.5e6] * 8 + [6e5] * 3)
+    assert codes(set_as(fell, {"governor/policy0": "performance"})) == {"clock"}
+    ruled = set_as(fell, {"governor/policy0": "ondemand"})
+    assert codes(ruled) == {"governor"}
+    assert "its governor is ondemand" in ruled.verdict()[0].text
+    assert "--set governor=performance" in ruled.verdict()[0].remedy
+    # The other cores' governor is none of its business.
+    assert codes(
+        set_as(fell, {"governor/policy0": "performance", "governor/policy4": "powersave"})
+    ) == {"clock"}
+
+
+def test_settings_that_changed_meanwhile() -> None:
+    run = made(LEVEL)
+    before = {"governor/policy0": "performance", "boost": "1"}
+    assert codes(set_as(run, before, dict(before))) == set()
+    assert codes(set_as(run, before)) == set()
+    changed = set_as(run, before, {"governor/policy0": "powersave", "max_khz/policy0": "5"})
+    assert codes(changed) == {"settings-changed"}
+    text = changed.verdict()[0].text
+    for part in ("performance to powersave", "boost from 1 to nothing", "from nothing to 5"):
+        assert part in text
+
+
+def test_a_model_that_runs_without_xnnpack() -> None:
+    text = "XNNPACK took none of the model's nodes"
+    run = made([1000] * 500)
+    run.report["warnings"] = [text, "another one"]
+    assert [reason.code for reason in run.verdict()] == ["runtime-warning"] * 2
+    run.report["without_xnnpack"] = text
+    assert [reason.code for reason in run.verdict()] == ["no-xnnpack", "runtime-warning"]
+
+
+def test_a_recording_that_was_cut_short() -> None:
+    run = made([1000] * 500)
+    cut = dataclasses.replace(run, samples=dataclasses.replace(run.samples, remainder_bytes=7))
+    assert codes(cut) == {"cut-short"}
+
+
+def test_every_code_is_in_the_documents_table() -> None:
+    source = Path(run_module.__file__).read_text(encoding="utf-8")
+    used = {
+        node.args[0].value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Reason"
+        if isinstance(node.args[0], ast.Constant)
+    }
+    assert len(used) >= 12
+    text = (layout.data_dir("docs") / "measuring.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE)) == used
+
+
+def test_insisting_on_trust_names_each_reason_once() -> None:
+    run_module.insist([made(LEVEL)])
+    with pytest.raises(UntrustedError, match=r"2 of 3 runs not trusted \(emulated\)") as caught:
+        run_module.insist([made(LEVEL), made(LEVEL, emulated=True), made(LEVEL, emulated=True)])
+    assert caught.value.exit_code == 7
