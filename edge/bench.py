@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from edge import abi, group, layout, run, runner, runtime, samples, watch
+from edge import abi, group, layout, run, runner, runtime, samples, setting, watch
 from edge import split as split_module
 from edge.artifact import Artifact
-from edge.errors import BoardError, UsageError
+from edge.errors import BoardError, EdgeError, UsageError
 from edge.release import Release
 from edge.run import Plan, Run
 from edge.session import Session
 from edge.split import Split
 from edge.watch import Tick, Watch
 
-_LONGEST_S = 3600.0
+BIG = "big"
+"""For ``Plan.cpus``: the cores of the board's biggest kind."""
+
+_MOST_PER_S = 100_000.0
+_CPUS = r"[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*"
 
 ROUNDS = 20
 """Turns that the two sides of a split take."""
@@ -48,23 +54,44 @@ def measure(
     :raises BoardError: the runner failed, or the link was lost.
     """
     name = PurePosixPath(model.place).name
-    progress(f"measuring {name} with engine {release.engine}: {plan.count} samples")
+    how = f", {plan.scenario}" if plan.rate_per_s or plan.idle_s else ""
+    progress(f"measuring {name} with engine {release.engine}: {plan.count} samples{how}")
+    plan = _resolved(session, plan)
     with runner.work_folder(session) as work:
         recording = work / "samples.bin"
         words = runner.argv(session, release, "bench", model, plan.options)
+        failure: BaseException | None = None
         with watch.over(
             *(session, release, work, recording),
             settings=plan.settings,
             live=live,
             warn=progress,
         ) as watched:
-            report = runner.call(session, [*words, *flags(recording, plan)], _LONGEST_S)
-        with _fetched(session, recording, watched, folder) as here:
-            return _run(
-                *(session, release, model, plan, library, report, here, command),
-                engine=release.engine,
-                watched=watched.told,
+            try:
+                report = runner.call(session, [*words, *flags(recording, plan)], plan.timeout_s)
+            except (EdgeError, KeyboardInterrupt) as error:
+                failure, report = error, run.unfinished(str(error) or "interrupted")
+
+        def kept() -> Run:
+            with _fetched(session, recording, watched, folder) as here:
+                found = _run(
+                    *(session, release, model, plan, library, report, here, command),
+                    engine=release.engine,
+                    watched=watched.told,
+                )
+                if failure is not None and not len(found.samples):
+                    raise BoardError("there is nothing to keep")
+                return found
+
+        if failure is None:
+            return kept()
+        # By now nobody records any more.
+        with contextlib.suppress(EdgeError):
+            begun = kept()
+            progress(
+                f"{len(begun.samples)} samples until then are kept: invoke runs.show {begun.id}"
             )
+        raise failure
 
 
 def split(
@@ -92,6 +119,7 @@ def split(
         f"measuring {name}: engines native and python by turns, {ROUNDS} rounds of {per_round} "
         "samples for each part of a call"
     )
+    plan = _resolved(session, plan)
     with runner.work_folder(session) as folder:
         recording = folder / "samples.bin"
         words = runner.argv(session, release, "split", model, plan.options, "native")
@@ -99,7 +127,7 @@ def split(
             *(session, release, folder, recording), settings=plan.settings, warn=progress
         ) as watched:
             report = runner.call(
-                session, [*words, *flags(recording, plan), "--rounds", str(ROUNDS)], _LONGEST_S
+                session, [*words, *flags(recording, plan), "--rounds", str(ROUNDS)], plan.timeout_s
             )
         parts = {}
         runs = []
@@ -126,6 +154,22 @@ def split(
     if identical is not None and not isinstance(identical, bool):
         raise BoardError("the runner's report of the split is damaged: deploy again")
     return tuple(runs), split_module.of_samples(name, parts, ROUNDS, identical)
+
+
+def _resolved(session: Session, plan: Plan) -> Plan:
+    """The plan as this board follows it: its big cores by number, its settings by their files.
+
+    :raises UsageError: it has no such cores or settings.
+    """
+    cpus = plan.cpus
+    if cpus == BIG:
+        cpus = session.facts.big_cores
+        if not cpus:
+            raise UsageError(
+                f"--cpus {BIG}: {session.transport.name} has one kind of core, or does not say "
+                "which is which: name them by number, such as --cpus 0-3"
+            )
+    return dataclasses.replace(plan, cpus=cpus, settings=setting.resolve(session, plan.settings))
 
 
 def _of_engine(report: dict[str, Any], engine: str) -> dict[str, Any]:
@@ -227,6 +271,22 @@ def check_plan(plan: Plan) -> None:
     ):
         if value < least:
             raise UsageError(f"{flag} {value}: must be at least {least}")
+    if not 0 <= plan.rate_per_s <= _MOST_PER_S:
+        raise UsageError(f"--rate {plan.rate_per_s:g}: must be above 0, {_MOST_PER_S:g} at most")
+    if plan.poisson and not plan.rate_per_s:
+        raise UsageError("--poisson: at which rate? add --rate, in invocations per second")
+    if plan.rate_per_s and plan.idle_s:
+        raise UsageError(
+            "--rate and --idle exclude each other: either is when an invocation begins"
+        )
+    if plan.iterations > 1 and (plan.rate_per_s or plan.idle_s):
+        raise UsageError(
+            f"--iterations {plan.iterations}: with --rate or --idle a sample is one invocation"
+        )
+    if plan.cpus and plan.cpus != BIG and not re.fullmatch(_CPUS, plan.cpus):
+        raise UsageError(f"--cpus {plan.cpus}: write 4-7, or 0,2, or {BIG}")
+    if plan.timeout_s <= 0:
+        raise UsageError(f"--timeout {plan.timeout_s:g}: must be more than 0 seconds")
 
 
 def flags(recording: PurePosixPath, plan: Plan) -> list[str | PurePosixPath]:

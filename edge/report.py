@@ -622,8 +622,8 @@ def runs_table(runs: Sequence[Run], title: str = "") -> Table:
             delegation(run),
             str(len(run.samples)),
             *(interval(found[run.id].get(q)) for q in quantiles),
-            duration(cold_start_ns(run)),
-            size(run.report["peak_rss_bytes"]),
+            duration(cold_start_ns(run)) if run.report["cold_start"] else "",
+            "" if run.report["peak_rss_bytes"] is None else size(run.report["peak_rss_bytes"]),
         )
     return made
 
@@ -709,6 +709,8 @@ def rounds_lines(arms: Mapping[str, Mapping[str, float]]) -> list[str]:
 def delegation(run: Run) -> str:
     """``4/5``: nodes that the delegate took, of all."""
     taken = run.report["delegation"]
+    if taken is None:
+        return ""
     if not taken["applied"]:
         return "off"
     if taken["nodes_total"] < 0:
@@ -732,12 +734,18 @@ def run_lines(run: Run) -> list[str]:
         if key.endswith("_ns") and value  # 0: this engine can't tell that step from the next
     ]
     clock = run.samples
-    lines = [
-        "cold start: " + ", ".join(steps),
+    lines = ["cold start: " + ", ".join(steps)] if steps else []
+    lines += _memory_lines(run)
+    lines.append(
         f"clock: tick {clock.tick_ns} ns, reading it {clock.clock_cost_ns} ns, empty sample "
-        f"{clock.loop_cost_ns} ns (not subtracted); "
-        f"invocations a sample: {run.report['iterations']}",
-    ]
+        f"{clock.loop_cost_ns} ns (not subtracted)"
+        + (
+            f"; invocations a sample: {run.report['iterations']}"
+            if run.report["iterations"]
+            else ""
+        )
+    )
+    lines += _scenario_lines(run)
     if run.meanwhile is not None:
         lines.append(f"board: {_meanwhile(run, run.meanwhile)}")
     if run.settled_at:
@@ -762,6 +770,54 @@ def run_lines(run: Run) -> list[str]:
 def verdict_lines(run: Run) -> list[str]:
     found = [f"not trusted: {reason.text}; {reason.remedy}" for reason in run.verdict()]
     return found or ["verdict: trusted"]
+
+
+def _memory_lines(run: Run) -> list[str]:
+    """What the steps of a cold start came to in memory, as far as the runner says."""
+    cold = run.report["cold_start"]
+    resident, peak, minor, major = (
+        cold.get(key) for key in ("rss_bytes", "peak_rss_bytes", "minor_faults", "major_faults")
+    )
+    if not resident or not (peak and minor and major):
+        return []
+    names = ("library", "model", "interpreter", "tensors", "first invoke")
+    steps = ", ".join(
+        f"{name} {size(there)}" for name, there in zip(names, resident, strict=False) if there
+    )
+    return [
+        f"resident after each step: {steps}; peak {size(max(peak))}; page faults: {sum(minor)}, of "
+        f"the disk {sum(major)}"
+    ]
+
+
+def _scenario_lines(run: Run) -> list[str]:
+    """When invocations began, how many there were, and how fast the cores were."""
+    lines = []
+    plan, per_s = run.plan, run.throughput_per_s
+    if plan.rate_per_s or plan.idle_s:
+        text = plan.scenario
+        if plan.rate_per_s and len(run.samples):
+            waited, behind = run.samples.queued_ns, run.samples.late
+            text += (
+                f"; latency from when it was due: {behind:.1%} began late, the longest wait "
+                f"{duration(float(waited.max()))}"
+            )
+        lines.append(f"scenario: {text}")
+    elif per_s is not None:
+        batch = run.plan.options.batch
+        items = f", {per_s * batch:,.4g} items/s in batches of {batch}" if batch > 1 else ""
+        lines.append(f"throughput: {per_s:,.4g} invocations/s, one after the other{items}")
+    if plan.cpus:
+        lines.append(f"ran on processors {plan.cpus}")
+    if (asked := run.report.get("undisturbed")) is not None:
+        locked = "locked" if asked["memory_locked"] else "not locked: that is not permitted"
+        lines.append(f"undisturbed: nice {asked['nice']}, memory {locked}")
+    if (pace := run.pace) is not None:
+        lines.append(
+            f"pace: {pace.usual:.2f} dependent additions per ns (GHz, at one a cycle), "
+            f"{len(pace.times_ns)} readings, lowest {float(pace.adds_per_ns.min()):.2f}"
+        )
+    return lines
 
 
 def _meanwhile(run: Run, seen: Environment) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edge import abi, environment, options, samples, stats, steady
 from edge.environment import Environment
@@ -27,6 +28,10 @@ SCHEMA = 1
 SOME = 0.02
 """Share of readings in which a clock may be low: one that rises as the run begins."""
 _MOST_CPUS = 4096
+_MOST_PACES = 4096
+_SLOWER = 0.1
+"""Of a core's pace: less may be the neighbour on a shared one."""
+_SOME_PACES = 0.05
 BUSY = 0.05
 """Of one processor: what other programs may take."""
 
@@ -48,6 +53,7 @@ class Plan:
     :ivar idle_s: pause before each invocation.
     :ivar seed: of what is random.
     :ivar settings: ``PATH=VALUE`` of the board, for as long as the run lasts.
+    :ivar timeout_s: after which the run is ended; what was recorded by then is kept.
     """
 
     count: int = 500
@@ -62,6 +68,15 @@ class Plan:
     idle_s: float = 0.0
     seed: int = 1
     settings: tuple[str, ...] = ()
+    timeout_s: float = 3600.0
+
+    @property
+    def scenario(self) -> str:
+        """``open loop, 50 per second, at random times``."""
+        if self.rate_per_s:
+            times = "at random times" if self.poisson else "evenly"
+            return f"open loop, {self.rate_per_s:g} per second, {times}"
+        return f"a pause of {1000 * self.idle_s:g} ms before each" if self.idle_s else "closed loop"
 
 
 @dataclass(frozen=True)
@@ -71,6 +86,42 @@ class Reason:
     code: str
     text: str
     remedy: str
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast cores were between samples: dependent additions, one a cycle on most of them.
+
+    :ivar times_ns: shape ``[n]``, of the clock that samples have.
+    :ivar adds_per_ns: shape ``[n]``; where an addition takes a cycle, that is GHz.
+    """
+
+    times_ns: npt.NDArray[np.int64]
+    adds_per_ns: npt.NDArray[np.float64]
+
+    @classmethod
+    def parse(cls, told: Any) -> Pace | None:
+        """What a runner reported, if it makes sense and is something."""
+        if not isinstance(told, dict):
+            return None
+        adds, times, elapsed = (told.get(key) for key in ("adds", "time_ns", "elapsed_ns"))
+        if not isinstance(times, list) or not isinstance(elapsed, list) or type(adds) is not int:
+            return None
+        if not times or len(times) != len(elapsed) or len(times) > _MOST_PACES or adds < 1:
+            return None
+        if not all(type(n) is int and 0 < n < 1 << 62 for n in (*times, *elapsed)):
+            return None
+        return cls(np.array(times, np.int64), adds / np.array(elapsed, np.float64))
+
+    @property
+    def usual(self) -> float:
+        """What nine of ten readings do not exceed: their best, but for chance."""
+        return float(np.quantile(self.adds_per_ns, 0.9))
+
+    @property
+    def slow(self) -> float:
+        """Share of readings that are clearly below :attr:`usual`."""
+        return float(np.mean(self.adds_per_ns < (1 - _SLOWER) * self.usual))
 
 
 @dataclass(frozen=True)
@@ -148,6 +199,19 @@ class Run:
         return stats.median(self.samples.latency_ns[self.settled_at or 0 :])
 
     @functools.cached_property
+    def pace(self) -> Pace | None:
+        """How fast the cores were; None: not known."""
+        return Pace.parse(self.report.get("pace"))
+
+    @property
+    def throughput_per_s(self) -> float | None:
+        """Invocations per second of the time spent in them; between samples none is counted."""
+        records = self.samples.records
+        elapsed_ns = int(records["elapsed_ns"].sum(dtype=np.uint64))
+        count = int(records["iterations"].sum(dtype=np.int64))
+        return 1e9 * count / elapsed_ns if elapsed_ns else None
+
+    @functools.cached_property
     def throttled(self) -> float | None:
         """Share of samples that a Raspberry Pi's firmware throttled; None: the board can't say."""
         if self.meanwhile is None:
@@ -193,6 +257,10 @@ def _reasons(run: Run) -> list[Reason]:
                 f"{len(run.samples)} samples support no percentile",
                 f"take at least {stats.needed(0.5)} (--count)",
             )
+        )
+    if "failure" in run.report:
+        found.append(
+            Reason("unfinished", f"it ended early: {run.report['failure']}", "measure again")
         )
     found += _changes(run)
     found += _surroundings(run)
@@ -243,9 +311,19 @@ def _changes(run: Run) -> list[Reason]:
 
 def _surroundings(run: Run) -> list[Reason]:
     """What the board did besides."""
-    found, seen = [], run.meanwhile
+    found, seen, pace = [], run.meanwhile, run.pace
+    if pace is not None and pace.slow > _SOME_PACES:
+        found.append(
+            Reason(
+                "pace",
+                f"the cores were at {pace.adds_per_ns.min():.2f} to {pace.usual:.2f} additions per "
+                f"ns, clearly slower in {_percent(pace.slow)} of the readings",
+                "cool the board, and stop what else runs: it is throttled or shared, whatever its "
+                "clock says",
+            )
+        )
     if seen is None:
-        return []
+        return found
     if share := run.throttled:
         found.append(
             Reason(
@@ -324,6 +402,19 @@ def insist(runs: Sequence[Run]) -> None:
             f"{len(doubted)} of {len(runs)} runs not trusted ({', '.join(codes)}): "
             "docs/measuring.md has what to do about each"
         )
+
+
+def unfinished(error: str) -> dict[str, Any]:
+    """The report of a run whose runner made none: what it would say is not known."""
+    return {
+        "failure": error,
+        "ended_by": "failure",
+        "delegation": None,
+        "cold_start": {},
+        "peak_rss_bytes": None,
+        "iterations": None,
+        "warnings": [],
+    }
 
 
 def save(run: Run, folder: Path) -> None:

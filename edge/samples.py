@@ -12,6 +12,7 @@ import numpy.typing as npt
 from edge import abi
 from edge.errors import UsageError
 
+_WAKING_NS = 100_000
 _LONGEST_NS = 1 << 60
 """36 years: what is more was less than nothing."""
 
@@ -51,6 +52,11 @@ class Samples:
         elapsed: npt.NDArray[np.float64] = self.records["elapsed_ns"].astype(np.float64)
         per_call: npt.NDArray[np.float64] = elapsed / self.records["iterations"]
         return per_call
+
+    @property
+    def late(self) -> float:
+        """Share of samples that waited for longer than one takes to wake up; there is a sample."""
+        return float(np.mean(self.queued_ns > _WAKING_NS))
 
     @property
     def queued_ns(self) -> npt.NDArray[np.float64]:

@@ -48,6 +48,17 @@ _OPTIONS = {
 }
 """How a model is opened."""
 
+_SCENARIO = {
+    "rate": "invocations due per second, whether or not the one before has ended; latency then "
+    "counts from when one was due; 0: one after the other",
+    "poisson": "with --rate: due at random times",
+    "idle": "pause before each invocation, such as 200ms",
+    "cpus": "run on these processors alone: 4-7, or 0,2, or big",
+    "undisturbed": "at the highest priority and in locked memory, as far as the board permits",
+    "timeout": "end a run after so long, such as 90s or 10m; what was recorded is kept",
+}
+"""When invocations begin, and where."""
+
 _FLEET = {
     "board": "names and patterns joined by commas, such as rpi4-kitchen,'rpi3-*'; a pattern means "
     "boards of lab.toml, or definitions if it matches none of them",
@@ -155,6 +166,18 @@ def _seconds(flag: str, text: str) -> float:
     return seconds
 
 
+def _duration(flag: str, text: str) -> float:
+    """Seconds of ``200ms``, ``1.5s``, ``10m``; a number alone is in seconds."""
+    from edge.errors import UsageError
+
+    units = {"ms": 1e-3, "us": 1e-6, "s": 1.0, "m": 60.0, "h": 3600.0}
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
+    factor = units.get(text[len(number) :] or "s")
+    if factor is None or not number:
+        raise UsageError(f"{flag} {text}: write a time such as 200ms, 1.5s or 10m")
+    return _seconds(flag, number) * factor
+
+
 def _path(text: str | None) -> Any:
     from pathlib import Path
 
@@ -235,7 +258,6 @@ def build(
     invoke build --board rpi4
     invoke build --board rpi4 --lto --cflags "-Os"
     """
-    import dataclasses
 
     from edge import artifact, report
     from edge import board as board_module
@@ -658,6 +680,7 @@ def bundle(
         "duration": "stop after this many seconds even with fewer samples; 0: no limit",
         "warmup": "invocations before the first sample",
         "iterations": "invocations per sample; 0: as many as the board's clock needs",
+        **_SCENARIO,
         "set": "governor=NAME, or /sys/devices/system/cpu/…=VALUE, for as long as a run lasts; the "
         "board puts it back; may be given several times",
         "strict": "end with exit code 7 if a run is not trusted",
@@ -684,6 +707,12 @@ def bench(
     duration: str = "0",
     warmup: str = "20",
     iterations: str = "0",
+    rate: str = "0",
+    poisson: bool = False,
+    idle: str = "0",
+    cpus: str = "",
+    undisturbed: bool = False,
+    timeout: str = "3600",
     strict: bool = False,
     wait: str = "0",
     json: bool = False,
@@ -693,6 +722,8 @@ def bench(
     invoke bench --board rpi4 --model m.tflite
     invoke bench --board rpi4 --model m.tflite --count 4000 --threads 4
     invoke bench --board rpi4 --model m.tflite --engine native,python
+    invoke bench --board rpi4 --model m.tflite --rate 20 --poisson
+    invoke bench --board orangepi-5 --model m.tflite --cpus big --set governor=performance
 
     Every sample is kept; docs/measuring.md says how to read the result. Engines native and python
     together run by turns on one interpreter: the table then splits a call into its parts.
@@ -704,6 +735,7 @@ def bench(
     from edge import report, session
     from edge import run as run_module
     from edge import setting as setting_module
+    from edge.errors import UsageError
     from edge.run import Plan
 
     options = _options(signature, shape, batch, threads, xnnpack, delegate)
@@ -714,11 +746,20 @@ def bench(
         warmup=int(_number("--warmup", warmup)),
         iterations=int(_number("--iterations", iterations)),
         options=options,
+        rate_per_s=_number("--rate", rate, whole=False),
+        poisson=poisson,
+        idle_s=_duration("--idle", idle),
+        cpus=cpus,
+        undisturbed=undisturbed,
+        settings=tuple(set),
+        timeout_s=_duration("--timeout", timeout),
     )
     bench_module.check_plan(plan)
+    groups = bench_module.groups(engine)
+    if (plan.rate_per_s or plan.idle_s) and any(len(each) > 1 for each in groups):
+        raise UsageError("--rate and --idle: measure native and python one by one, not together")
     wait_s = _seconds("--wait", wait)
     target = board_module.load(board, host=host)
-    groups = bench_module.groups(engine)
     for group in groups:
         deploy_module.check(target, _choice(group[0], runtime, lib, options))
     found = deploy_module.models(_models(model), report.progress, options)
@@ -726,7 +767,6 @@ def bench(
     runs: list[Any] = []
     splits: list[Any] = []
     with session.connect(target, report.progress) as opened:
-        plan = dataclasses.replace(plan, settings=setting_module.resolve(opened, set))
         for group in groups:
             choice = _choice(group[0], runtime, lib, options)
             wanted = deploy_module.prepared(opened, found, report.progress, choice)
