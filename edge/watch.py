@@ -18,8 +18,8 @@ from edge.session import Session
 from edge.transport import Process
 
 INTERVAL_MS = 100
-TELL_MS = 250
-"""From one line about how far a run is to the next; so long may its end go unnoticed."""
+TELL_MS = 500
+"""From one line about how far a run is to the next; so much longer may its end take."""
 _ANSWER_S = 15.0
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from edge import report
 from edge.errors import BoardError
 from edge.fleet import CutError, Fleet, Result
+from edge.watch import Tick
 
 
 @pytest.fixture
@@ -66,6 +67,48 @@ def test_a_phase_ends_before_the_next_and_before_a_result(
     assert captured.out == "the result\n"
     assert "first" in captured.err
     assert "second" in captured.err
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that go by when somebody says so."""
+    now = [1000.0]
+    monkeypatch.setattr("edge.report.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_how_far_a_phase_is_comes_now_and_then_where_there_is_no_terminal(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    report.update("nobody's phase")
+    report.progress("measuring")
+    for seconds, text in ((9, "a"), (1, "b"), (1, "c"), (9, "d\x1b[2J"), (1, "e")):
+        clock[0] += seconds
+        report.update(text)
+    report.settle()
+    report.update("too late")
+    assert capsys.readouterr().err == "  measuring\n  measuring: b\n  measuring: d?[2J\n"
+
+
+def test_how_far_a_phase_is_stands_beside_its_clock(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    report.progress("measuring")
+    report.update("12 samples")
+    (running,) = report._running
+    assert [task.description for task in running.tasks] == ["measuring: 12 samples"]
+    report.settle()
+    # What was so far is no result.
+    assert [task.description for task in running.tasks] == ["measuring"]
+    capsys.readouterr()
+
+
+def test_a_tick_is_what_is_known() -> None:
+    assert report.tick_text(Tick(None, None, None, None, 60.6)) == "no sample yet, 61 °C"
+    assert report.tick_text(Tick(12_345, 409.7, 2.31e6, 1500.0, None)) == (
+        "12,345 samples, 410 a second, now 2.31 ms, 1500 MHz"
+    )
 
 
 def test_markup_in_a_name_is_text(capsys: pytest.CaptureFixture[str]) -> None:
