@@ -35,6 +35,7 @@ def measure(
     *,
     command: str,
     folder: Path | None = None,
+    watched: bool = True,
 ) -> Run:
     """Measure one model of a release that is on the board.
 
@@ -42,6 +43,7 @@ def measure(
     :param command: what the user typed, for the reproduce line.
     :param folder: of the run, on this machine, such as :meth:`Group.place` gives; it must not be
         there yet. None: a new one in :func:`layout.runs_dir`.
+    :param watched: read the board's clock, temperature and load meanwhile.
     :raises UsageError: the model does not run with this runtime.
     :raises BoardError: the runner failed, or the link was lost.
     """
@@ -50,13 +52,14 @@ def measure(
     with runner.work_folder(session) as work:
         recording = work / "samples.bin"
         words = runner.argv(session, release, "bench", model, plan.options)
-        with watch.over(session, release, work) as watched:
+        nobody = contextlib.nullcontext(Watch(work / "env.bin"))
+        with watch.over(session, release, work) if watched else nobody as seen:
             report = runner.call(session, [*words, *flags(recording, plan)], _LONGEST_S)
-        with _fetched(session, recording, watched, folder) as here:
+        with _fetched(session, recording, seen, folder) as here:
             return _run(
                 *(session, release, model, plan, library, report, here, command),
                 engine=release.engine,
-                watched=watched.told,
+                watched=seen.told,
             )
 
 
