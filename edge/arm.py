@@ -37,6 +37,8 @@ def parse(flag: str, text: str, plan: Plan, *, model: str | None = None, common:
     :raises UsageError: in one line, which names the arm: no such flag, or a value that is none.
     """
     where = f"{flag} {shlex.quote(text)}"
+    if common:
+        where += f" with --common {shlex.quote(common)}"
     try:
         words = [*_words("--common", common), *_words(flag, text)]
         given, unknown = _parser().parse_known_args(words)
@@ -44,7 +46,8 @@ def parse(flag: str, text: str, plan: Plan, *, model: str | None = None, common:
             raise UsageError(f"an arm has no flag {unknown[0]}: docs/comparing.md lists them")
         return _arm(given, text, plan, model)
     except argparse.ArgumentError as error:
-        raise UsageError(f"{where}: {error}; a value that begins with - needs a =") from None
+        hint = "; a value that begins with - needs a =" if "expected" in str(error) else ""
+        raise UsageError(f"{where}: {error}{hint}") from None
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
 
