@@ -23,6 +23,9 @@ CONFIDENCE = 0.99
 """The whole interval must lie above what is allowed: one in two hundred checks of a model that is
 exactly as slow as allowed says that it is slower."""
 
+TOLERANCE = 0.05
+"""Of a new entry, if nothing else is asked for."""
+
 LEAST_ROUNDS = 3
 _MOST_ROUNDS = 10_000
 _SHOWN = 40
@@ -135,10 +138,14 @@ def flags(plan: Plan) -> str:
     return shlex.join(words)
 
 
-def find(entries: Sequence[Entry], path: Path, board: str, model: str, flags: str) -> Entry:
-    """:raises UsageError: there is none."""
+def find(entries: Sequence[Entry], path: Path, key: tuple[str, str, str]) -> Entry:
+    """The entry of a board, a model and flags.
+
+    :raises UsageError: there is none.
+    """
+    board, model, flags = key
     for each in entries:
-        if each.key == (board, model, flags):
+        if each.key == key:
             return each
     near = [each.flags for each in entries if (each.board, each.model) == (board, model)]
     others = f" (it has {', '.join(f'`{text}`' for text in near)})" if near else ""
@@ -148,27 +155,32 @@ def find(entries: Sequence[Entry], path: Path, board: str, model: str, flags: st
     )
 
 
-def insist_same(then: Entry, now: Entry) -> None:
-    """:raises UsageError: it is something else that was measured, so that nothing can be said."""
+def insist_same(
+    then: Entry, *, model_sha256: str, engine: str, runtime: str, emulated: bool
+) -> None:
+    """Is it what the baseline is of?
+
+    :raises UsageError: it is something else, so that nothing can be said.
+    """
     differing = [
         f"{what} was {before[:_SHOWN]}, is {after[:_SHOWN]}"
         for what, before, after in (
-            ("model's sha256", then.model_sha256, now.model_sha256),
-            ("engine", then.engine, now.engine),
-            ("runtime", then.runtime, now.runtime),
-            ("board", _kind(then), _kind(now)),
+            ("the model's sha256", then.model_sha256, model_sha256),
+            ("the engine", then.engine, engine),
+            ("the runtime", then.runtime, runtime),
+            ("the board", _kind(then.emulated), _kind(emulated)),
         )
         if before != after
     ]
     if differing:
         raise UsageError(
-            f"{now.model} on {now.board} is not what its baseline is of: {'; '.join(differing)}; "
+            f"{then.model} on {then.board} is not what its baseline is of: {'; '.join(differing)}; "
             "nothing was compared: measure a new baseline with --update"
         )
 
 
-def _kind(found: Entry) -> str:
-    return "emulated" if found.emulated else "real"
+def _kind(emulated: bool) -> str:
+    return "emulated" if emulated else "a real one"
 
 
 def check(then: Entry, now: Entry, remarks: Sequence[str] = ()) -> Check:
@@ -176,7 +188,13 @@ def check(then: Entry, now: Entry, remarks: Sequence[str] = ()) -> Check:
 
     :raises UsageError: as :func:`insist_same`.
     """
-    insist_same(then, now)
+    insist_same(
+        then,
+        model_sha256=now.model_sha256,
+        engine=now.engine,
+        runtime=now.runtime,
+        emulated=now.emulated,
+    )
     told = list(remarks)
     if then.kernel != now.kernel:
         told.append(f"the baseline's kernel was {then.kernel}, this one is {now.kernel}")
@@ -197,8 +215,15 @@ _TYPES: dict[str, Any] = {field.name: field.type for field in dataclasses.fields
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def load(path: Path) -> tuple[Entry, ...]:
-    """:raises UsageError: the file is missing or damaged."""
+def load(path: Path, *, create: bool = False) -> tuple[Entry, ...]:
+    """What the file has; nothing, if it is to be created and is not there.
+
+    :raises UsageError: the file is missing or damaged, or has no folder to be created in.
+    """
+    if create and not path.exists():
+        if not path.parent.is_dir():
+            raise UsageError(f"--baseline {path}: there is no folder {path.parent}: make it first")
+        return ()
     if not path.is_file():
         raise UsageError(f"no baseline {path}: measure one with --update")
     table = toml.read(path)
@@ -248,9 +273,17 @@ def save(path: Path, entries: Sequence[Entry]) -> None:
         raise HostError(f"can't write {path}: {error.strerror}") from None
 
 
-def updated(entries: Sequence[Entry], new: Entry) -> tuple[Entry, ...]:
-    """``entries`` with ``new`` in the place of the one of the same key."""
-    return (*(each for each in entries if each.key != new.key), new)
+def updated(entries: Sequence[Entry], new: Sequence[Entry]) -> tuple[Entry, ...]:
+    """``entries``, each of ``new`` in the place of the one of its key."""
+    replaced = {each.key for each in new}
+    return (*(each for each in entries if each.key not in replaced), *new)
+
+
+def tolerance(entries: Sequence[Entry], key: tuple[str, str, str], given: float | None) -> float:
+    """Of a new entry: what is asked for, what the old one of this key has, or the usual."""
+    if given is not None:
+        return given
+    return next((each.tolerance for each in entries if each.key == key), TOLERANCE)
 
 
 def _text(each: Entry) -> str:

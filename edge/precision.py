@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge import stats
+from edge import group, stats
 from edge.errors import UsageError
 from edge.stats import Estimate
 
@@ -25,11 +25,23 @@ LEAST_ROUNDS = 10
 
 
 @dataclass(frozen=True)
+class Goal:
+    """When to stop.
+
+    :ivar share: half of the interval, at most, as a share of the value: 0.01 for 1 %.
+    :ivar most: rounds; then it was not reached.
+    """
+
+    share: float
+    most: int
+
+
+@dataclass(frozen=True)
 class Precision:
     """How well rounds bound the time of an invocation.
 
     :ivar estimate: geometric mean of the rounds' medians, in nanoseconds, with its interval.
-    :ivar wanted: half of the interval, at most, as a share of the value: 0.01 for 1 %.
+    :ivar wanted: half of the interval, at most, as a share of the value.
     :ivar found: what it is.
     """
 
@@ -52,6 +64,18 @@ def of_medians(medians_ns: Sequence[float], wanted: float) -> Precision:
     claimed = Estimate(found.value, found.low, found.high, CONFIDENCE)
     # The upper half is the longer one.
     return Precision(claimed, len(medians_ns), wanted, found.high / found.value - 1)
+
+
+def goal(share: str, most: int) -> Goal:
+    """``1%`` -> 0.01.
+
+    :raises UsageError: it can't be reached, whatever the rounds are.
+    """
+    if not LEAST_ROUNDS <= most <= group.MOST_ROUNDS:
+        raise UsageError(
+            f"--rounds {most}: must be {LEAST_ROUNDS} to {group.MOST_ROUNDS} with --until"
+        )
+    return Goal(percentage("--until", share), most)
 
 
 def percentage(flag: str, text: str) -> float:
