@@ -167,7 +167,7 @@ def _places(value: float) -> int:
     """Decimals that leave ``value`` two digits."""
     if value <= 0:
         return _MOST_PLACES
-    return min(_MOST_PLACES, max(0, 1 - math.floor(math.log10(value))))
+    return min(_MOST_PLACES, max(0, 1 - math.floor(round(math.log10(value), 9))))
 
 
 def _up(value: float, places: int) -> str:

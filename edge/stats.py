@@ -198,10 +198,15 @@ def mean(values: npt.ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
     if rounds.ndim != 1 or len(rounds) < 2:
         raise ValueError("an interval needs at least two rounds")
     center = float(np.mean(rounds))
-    half = float(scipy_stats.t.ppf((1 + confidence) / 2, len(rounds) - 1)) * float(
-        scipy_stats.sem(rounds)
-    )
+    error = float(np.std(rounds, ddof=1)) / math.sqrt(len(rounds))
+    half = _student(confidence, len(rounds) - 1) * error
     return Estimate(center, center - half, center + half, confidence)
+
+
+@functools.lru_cache
+def _student(confidence: float, freedom: int) -> float:
+    """Half the width of Student's t interval, in standard errors."""
+    return float(scipy_stats.t.ppf((1 + confidence) / 2, freedom))
 
 
 @dataclass(frozen=True)
@@ -231,7 +236,7 @@ def paired_ratio(a: npt.ArrayLike, b: npt.ArrayLike, confidence: float = CONFIDE
     logs = np.log(ours) - np.log(theirs)
     mean = float(np.mean(logs))
     error = float(scipy_stats.sem(logs))
-    half = float(scipy_stats.t.ppf((1 + confidence) / 2, len(logs) - 1)) * error
+    half = _student(confidence, len(logs) - 1) * error
     return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half), confidence)
 
 
@@ -295,7 +300,7 @@ def detectable(
 def noncentrality(rounds: int, confidence: float, power: float) -> float:
     """In standard errors: the least shift that a two-sided t test of ``rounds`` finds so often."""
     freedom = rounds - 1
-    bound = float(scipy_stats.t.ppf((1 + confidence) / 2, freedom))
+    bound = _student(confidence, freedom)
 
     def short(shift: float) -> float:
         """By how much less often it is found than it should be."""
