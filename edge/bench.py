@@ -42,6 +42,7 @@ def measure(
     command: str,
     folder: Path | None = None,
     live: Callable[[Tick], None] | None = None,
+    watched: bool = True,
 ) -> Run:
     """Measure one model of a release that is on the board.
 
@@ -50,6 +51,7 @@ def measure(
     :param folder: of the run, on this machine, such as :meth:`Group.place` gives; it must not be
         there yet. None: a new one in :func:`layout.runs_dir`.
     :param live: told now and then, from another thread, how far the run is.
+    :param watched: read the board's clock, temperature and load meanwhile.
     :raises UsageError: the model does not run with this runtime.
     :raises BoardError: the runner failed, or the link was lost.
     """
@@ -61,23 +63,25 @@ def measure(
         recording = work / "samples.bin"
         words = runner.argv(session, release, "bench", model, plan.options)
         failure: BaseException | None = None
-        with watch.over(
+        nobody = contextlib.nullcontext(Watch(work / "env.bin"))
+        beside = watch.over(
             *(session, release, work, recording),
             settings=plan.settings,
             live=live,
             warn=progress,
-        ) as watched:
+        )
+        with beside if watched else nobody as seen:
             try:
                 report = runner.call(session, [*words, *flags(recording, plan)], plan.timeout_s)
             except (EdgeError, KeyboardInterrupt) as error:
                 failure, report = error, run.unfinished(str(error) or "interrupted")
 
         def kept() -> Run:
-            with _fetched(session, recording, watched, folder) as here:
+            with _fetched(session, recording, seen, folder) as here:
                 found = _run(
                     *(session, release, model, plan, library, report, here, command),
                     engine=release.engine,
-                    watched=watched.told,
+                    watched=seen.told,
                 )
                 if failure is not None and not len(found.samples):
                     raise BoardError("there is nothing to keep")
@@ -259,6 +263,21 @@ def groups(engines: str | None) -> tuple[tuple[str | None, ...], ...]:
         return tuple((name,) for name in names)
     others = [(name,) for name in names if name not in split_module.ENGINES]
     return (*others, split_module.ENGINES)
+
+
+_UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(flag: str, text: str) -> float:
+    """Of ``200ms``, ``1.5s`` or ``10m``; a number alone is in seconds.
+
+    :raises UsageError: it is no time, or below 0.
+    """
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([a-z]*)", text.strip())
+    unit = _UNITS_S.get(found[2] or "s") if found else None
+    if found is None or unit is None:
+        raise UsageError(f"{flag} {text}: write a time such as 200ms, 1.5s or 10m")
+    return float(found[1]) * unit
 
 
 def check_plan(plan: Plan) -> None:

@@ -475,41 +475,46 @@ class Stage:
 @contextlib.contextmanager
 def staged(
     session: Session,
-    wanted: Release,
+    wanted: Release | Sequence[Release],
     progress: Progress,
     *,
     wait_s: float = 0.0,
     verify: bool = False,
 ) -> Iterator[Stage]:
-    """Put ``wanted`` beside the live release, under the store's lock.
+    """Put ``wanted``, one release or several, beside the live release, under the store's lock.
 
-    A release that was not on the board before is dropped at the end unless it is to be kept.
+    Those that were not on the board before are dropped at the end unless they are to be kept.
 
     :param wait_s: for the store's lock, if somebody else holds it.
     :param verify: as :func:`deploy`.
     """
+    # The same one twice is one release.
+    releases = [wanted] if isinstance(wanted, Release) else list({r.id: r for r in wanted}.values())
     device, transport = session.device, session.transport
-    program = wanted.runner
-    preflight.insist(
-        look(
-            session,
-            wanted.artifacts,
-            wanted.models,
-            program.size_bytes,
-            wanted.runtime,
-            progress,
+    program = releases[0].runner
+    for each in releases:
+        preflight.insist(
+            look(
+                session,
+                each.artifacts,
+                each.models,
+                program.size_bytes,
+                each.runtime,
+                progress,
+            )
         )
-    )
     store, first = store_module.hold(transport, program, device.root, progress, wait_s=wait_s)
     with store:
         stage = Stage(store)
         if first:
             stage.sent_bytes, stage.sent_files = program.size_bytes, 1
-        created = False
+        created: list[str] = []
         try:
             if verify:
                 store.unsettle()
-            created = _placed(stage, wanted, device.root, progress)
+            for each in releases:
+                if _placed(stage, each, device.root, progress):
+                    created.append(each.id)
             # What waits for the board on another channel learns here that the link is gone.
             with store.heartbeat(on_lost=transport.close):
                 yield stage
@@ -517,7 +522,10 @@ def staged(
             if not stage.kept:
                 # After a lost link there is nobody to tell; the next deploy clears up.
                 with contextlib.suppress(EdgeError):
-                    store.drop(wanted.id) if created else store.sweep()
+                    for release_id in created:
+                        store.drop(release_id)
+                    if not created:
+                        store.sweep()
                     if first:
                         transport.run(["rm", "-f", device.blob(program.sha256)])
 

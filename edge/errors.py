@@ -10,6 +10,7 @@ code  class                meaning
 3     ``BoardError``       the board (or what runs on it) failed
 4     ``HostError``        this machine failed, or lacks something
 5     ``UnreachableError`` no connection to the board, or the login was refused
+6     ``RegressionError``  a model is slower than its baseline permits
 7     ``UntrustedError``   it was measured, and ``--strict`` refuses the figures
 ====  ===================  ==========================================================
 
@@ -70,3 +71,9 @@ class UnreachableError(BoardError):
     """No connection to the board: no such host, refused, wrong key, unknown host key."""
 
     exit_code = 5
+
+
+class RegressionError(EdgeError):
+    """A model became slower than its baseline permits: nothing is broken, but it is not as fast."""
+
+    exit_code = 6

@@ -20,6 +20,8 @@ SCHEMA = 1
 
 FILE = "group.json"
 ARMS = "ab"
+MOST_ROUNDS = 999
+"""What three digits number."""
 
 
 @dataclass(frozen=True)

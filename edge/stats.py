@@ -1,4 +1,4 @@
-"""Percentiles with confidence bounds, and paired ratios.
+"""Percentiles with confidence bounds, ratios, and what a comparison can find.
 
 Order statistics need no assumption about the distribution: the number of samples below the true
 q-quantile is binomial(n, q), so the k-th smallest sample bounds the quantile with a confidence that
@@ -12,12 +12,14 @@ Sequences, Operations Research 32 (1), 1984). :func:`percentile` computes with t
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import optimize
 from scipy import stats as scipy_stats
 
 CONFIDENCE = 0.95
@@ -196,15 +198,20 @@ def mean(values: npt.ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
     if rounds.ndim != 1 or len(rounds) < 2:
         raise ValueError("an interval needs at least two rounds")
     center = float(np.mean(rounds))
-    half = float(scipy_stats.t.ppf((1 + confidence) / 2, len(rounds) - 1)) * float(
-        scipy_stats.sem(rounds)
-    )
+    error = float(np.std(rounds, ddof=1)) / math.sqrt(len(rounds))
+    half = _student(confidence, len(rounds) - 1) * error
     return Estimate(center, center - half, center + half, confidence)
+
+
+@functools.lru_cache
+def _student(confidence: float, freedom: int) -> float:
+    """Half the width of Student's t interval, in standard errors."""
+    return float(scipy_stats.t.ppf((1 + confidence) / 2, freedom))
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """A paired ratio ``a / b`` with its interval."""
+    """A ratio ``a / b`` and the interval that holds the true one with ``confidence``."""
 
     value: float
     low: float
@@ -229,10 +236,74 @@ def paired_ratio(a: npt.ArrayLike, b: npt.ArrayLike, confidence: float = CONFIDE
     logs = np.log(ours) - np.log(theirs)
     mean = float(np.mean(logs))
     error = float(scipy_stats.sem(logs))
-    half = float(scipy_stats.t.ppf((1 + confidence) / 2, len(logs) - 1)) * error
+    half = _student(confidence, len(logs) - 1) * error
     return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half), confidence)
 
 
 def median(values: npt.ArrayLike) -> float:
     """Middle of ``values``, shape ``[n]``, n at least 1; for comparisons inside one run."""
     return float(np.median(np.asarray(values, dtype=np.float64)))
+
+
+def ratio(a: npt.ArrayLike, b: npt.ArrayLike, confidence: float = CONFIDENCE) -> Ratio:
+    """Ratio ``a / b`` of geometric means of two groups that did not take turns.
+
+    Welch's interval on the logarithms, each group with its own spread (Welch, The Generalization of
+    "Student's" Problem, Biometrika 34, 1947): ``mean(log a) - mean(log b)`` plus and minus ``t *
+    sqrt(va / na + vb / nb)``, with Satterthwaite's degrees of freedom ``(va/na + vb/nb)^2 /
+    ((va/na)^2 / (na-1) + (vb/nb)^2 / (nb-1))`` (NIST/SEMATECH e-Handbook, 1.3.5.3).
+
+    :param a: shape ``[n]``, one summary (such as a median) per round; positive.
+    :param b: shape ``[m]``, the same for the other group.
+    :raises ValueError: fewer than two rounds of one.
+    """
+    ours, theirs = (np.log(np.asarray(side, dtype=np.float64)) for side in (a, b))
+    if ours.ndim != 1 or theirs.ndim != 1 or min(len(ours), len(theirs)) < 2:
+        raise ValueError("a ratio needs at least two rounds of both sides")
+    shares = [float(np.var(logs, ddof=1)) / len(logs) for logs in (ours, theirs)]
+    mean, variance = float(np.mean(ours) - np.mean(theirs)), sum(shares)
+    half = 0.0
+    if variance:
+        parts = (s**2 / (len(logs) - 1) for s, logs in zip(shares, (ours, theirs), strict=True))
+        freedom = variance**2 / sum(parts)
+        half = float(scipy_stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(variance)
+    return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half), confidence)
+
+
+def log_mean(values: npt.ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
+    """Geometric mean of positive ``values``, shape ``[rounds]``: :func:`mean` of the logarithms.
+
+    :raises ValueError: fewer than two rounds.
+    """
+    found = mean(np.log(np.asarray(values, dtype=np.float64)), confidence)
+    return Estimate(math.exp(found.value), math.exp(found.low), math.exp(found.high), confidence)
+
+
+def detectable(
+    a: npt.ArrayLike, b: npt.ArrayLike, confidence: float = CONFIDENCE, power: float = 0.9
+) -> float:
+    """The smallest difference that a paired comparison of such rounds finds with ``power``.
+
+    A true ratio ``exp(d)`` is found if :func:`paired_ratio`'s interval leaves out 1; the statistic
+    is then of the noncentral t distribution with noncentrality ``d * sqrt(n) / s``, ``s`` being the
+    spread of the logarithms of the rounds' ratios (Cohen, Statistical Power Analysis, 2nd ed.,
+    section 2.5). ``s`` is what these rounds showed.
+
+    :param a: shape ``[rounds]``, as :func:`paired_ratio` takes them; at least two.
+    :return: 0.011 for 1.1 %.
+    """
+    logs = np.log(np.asarray(a, dtype=np.float64)) - np.log(np.asarray(b, dtype=np.float64))
+    return math.expm1(noncentrality(len(logs), confidence, power) * float(scipy_stats.sem(logs)))
+
+
+@functools.lru_cache
+def noncentrality(rounds: int, confidence: float, power: float) -> float:
+    """In standard errors: the least shift that a two-sided t test of ``rounds`` finds so often."""
+    freedom = rounds - 1
+    bound = _student(confidence, freedom)
+
+    def short(shift: float) -> float:
+        """By how much less often it is found than it should be."""
+        return power - float(scipy_stats.nct.sf(bound, freedom, shift))
+
+    return float(optimize.brentq(short, 0.0, 20 * (1 + bound)))

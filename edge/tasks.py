@@ -55,6 +55,8 @@ _SCENARIO = {
     "idle": "pause before each invocation, such as 200ms",
     "cpus": "run on these processors alone: 4-7, or 0,2, or big",
     "undisturbed": "at the highest priority and in locked memory, as far as the board permits",
+    "set": "governor=NAME, or /sys/devices/system/cpu/…=VALUE, for as long as a run lasts; the "
+    "board puts it back; may be given several times",
     "timeout": "end a run after so long, such as 90s or 10m; what was recorded is kept",
 }
 """When invocations begin, and where."""
@@ -166,18 +168,6 @@ def _seconds(flag: str, text: str) -> float:
     return seconds
 
 
-def _duration(flag: str, text: str) -> float:
-    """Seconds of ``200ms``, ``1.5s``, ``10m``; a number alone is in seconds."""
-    from edge.errors import UsageError
-
-    units = {"ms": 1e-3, "us": 1e-6, "s": 1.0, "m": 60.0, "h": 3600.0}
-    number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
-    factor = units.get(text[len(number) :] or "s")
-    if factor is None or not number:
-        raise UsageError(f"{flag} {text}: write a time such as 200ms, 1.5s or 10m")
-    return _seconds(flag, number) * factor
-
-
 def _path(text: str | None) -> Any:
     from pathlib import Path
 
@@ -210,6 +200,44 @@ def _options(
         delegate=None if delegate is None else options.delegate(delegate),
     )
     options.check(made)
+    return made
+
+
+def _plan(
+    options: Any,
+    *,
+    count: str,
+    duration: str,
+    warmup: str,
+    iterations: str = "0",
+    rate: str,
+    poisson: bool,
+    idle: str,
+    cpus: str,
+    undisturbed: bool,
+    set: list[str],
+    timeout: str,
+) -> Any:
+    """How to measure, looked at before any board is reached."""
+    from edge import bench, setting
+    from edge.run import Plan
+
+    setting.check(set)
+    made = Plan(
+        count=int(_number("--count", count)),
+        duration_s=bench.seconds("--duration", duration),
+        warmup=int(_number("--warmup", warmup)),
+        iterations=int(_number("--iterations", iterations)),
+        options=options,
+        rate_per_s=_number("--rate", rate, whole=False),
+        poisson=poisson,
+        idle_s=bench.seconds("--idle", idle),
+        cpus=cpus,
+        undisturbed=undisturbed,
+        settings=tuple(set),
+        timeout_s=bench.seconds("--timeout", timeout),
+    )
+    bench.check_plan(made)
     return made
 
 
@@ -681,8 +709,9 @@ def bundle(
         "warmup": "invocations before the first sample",
         "iterations": "invocations per sample; 0: as many as the board's clock needs",
         **_SCENARIO,
-        "set": "governor=NAME, or /sys/devices/system/cpu/…=VALUE, for as long as a run lasts; the "
-        "board puts it back; may be given several times",
+        "until": "measure in fresh processes until each model's time is known within so much, 1%",
+        "rounds": "processes per model at most, with --until",
+        "cold": "open each model in so many fresh processes, and show each step of the cold start",
         "strict": "end with exit code 7 if a run is not trusted",
         "wait": _WAIT,
     },
@@ -713,6 +742,9 @@ def bench(
     cpus: str = "",
     undisturbed: bool = False,
     timeout: str = "3600",
+    until: str | None = None,
+    rounds: str = "50",
+    cold: str = "0",
     strict: bool = False,
     wait: str = "0",
     json: bool = False,
@@ -724,6 +756,8 @@ def bench(
     invoke bench --board rpi4 --model m.tflite --engine native,python
     invoke bench --board rpi4 --model m.tflite --rate 20 --poisson
     invoke bench --board orangepi-5 --model m.tflite --cpus big --set governor=performance
+    invoke bench --board rpi4 --model m.tflite --until 1%
+    invoke bench --board rpi4 --model m.tflite --cold 20
 
     Every sample is kept; docs/measuring.md says how to read the result. Engines native and python
     together run by turns on one interpreter: the table then splits a call into its parts.
@@ -734,36 +768,38 @@ def bench(
     from edge import deploy as deploy_module
     from edge import report, session
     from edge import run as run_module
-    from edge import setting as setting_module
     from edge.errors import UsageError
-    from edge.run import Plan
 
     options = _options(signature, shape, batch, threads, xnnpack, delegate)
-    setting_module.check(set)
-    plan = Plan(
-        count=int(_number("--count", count)),
-        duration_s=_number("--duration", duration, whole=False),
-        warmup=int(_number("--warmup", warmup)),
-        iterations=int(_number("--iterations", iterations)),
-        options=options,
-        rate_per_s=_number("--rate", rate, whole=False),
+    plan = _plan(
+        options,
+        count=count,
+        duration=duration,
+        warmup=warmup,
+        iterations=iterations,
+        rate=rate,
         poisson=poisson,
-        idle_s=_duration("--idle", idle),
+        idle=idle,
         cpus=cpus,
         undisturbed=undisturbed,
-        settings=tuple(set),
-        timeout_s=_duration("--timeout", timeout),
+        set=set,
+        timeout=timeout,
     )
-    bench_module.check_plan(plan)
     groups = bench_module.groups(engine)
     if (plan.rate_per_s or plan.idle_s) and any(len(each) > 1 for each in groups):
         raise UsageError("--rate and --idle: measure native and python one by one, not together")
+    in_rounds = _rounds_wanted(until, rounds, cold)
     wait_s = _seconds("--wait", wait)
     target = board_module.load(board, host=host)
     for group in groups:
         deploy_module.check(target, _choice(group[0], runtime, lib, options))
     found = deploy_module.models(_models(model), report.progress, options)
     library = build_module.host_library(report.progress)
+    if in_rounds:
+        choices = [_choice(name, runtime, lib, options) for name in _engines(engine)]
+        with session.connect(target, report.progress) as opened:
+            _in_rounds(opened, found, choices, plan, library, in_rounds, wait_s, json)
+        return
     runs: list[Any] = []
     splits: list[Any] = []
     with session.connect(target, report.progress) as opened:
@@ -803,6 +839,330 @@ def bench(
             report.print_line(f"  {line}")
     if strict:
         run_module.insist(runs)
+
+
+def _rounds_wanted(until: str | None, most: str, cold: str) -> Any:
+    """A precision.Goal for --until, a number for --cold; None: neither is given."""
+    from edge import group, precision
+    from edge.errors import UsageError
+
+    opens = int(_number("--cold", cold))
+    if not 0 <= opens <= group.MOST_ROUNDS:
+        raise UsageError(f"--cold {cold}: must be 0 to {group.MOST_ROUNDS} processes")
+    if until is None:
+        return opens or None
+    if opens:
+        raise UsageError("--until and --cold measure two things: give one of them")
+    return precision.goal(until, int(_number("--rounds", most)))
+
+
+def _in_rounds(
+    opened: Any,
+    found: Any,
+    choices: list[Any],
+    plan: Any,
+    library: Any,
+    wanted: Any,
+    wait_s: float,
+    json: bool,
+) -> None:
+    """bench --until and --cold: each model with each engine, in processes of its own."""
+    from edge import deploy as deploy_module
+    from edge import report, rounds
+
+    cold = isinstance(wanted, int)
+    one: Callable[..., Any] = rounds.cold if cold else rounds.until
+    results: list[Any] = []
+    for choice in choices:
+        release = deploy_module.prepared(opened, found, report.progress, choice)
+        with deploy_module.staged(opened, release, report.progress, wait_s=wait_s):
+            for item in release.models:
+                results.append(
+                    one(
+                        opened,
+                        rounds.Contender(release, item, plan),
+                        library,
+                        report.progress,
+                        wanted,
+                        command=_command(),
+                        begin=functools.partial(
+                            report.round_begins,
+                            item.path.name,
+                            most=wanted if cold else wanted.most,
+                        ),
+                    )
+                )
+    title = report.title(opened.board.name, results[0].runs[0].emulated)
+    if json:
+        report.print_json([report.in_rounds_json(each) for each in results])
+        return
+    report.print_table((report.cold_table if cold else report.until_table)(results, title))
+    for each in results:
+        for line in (report.cold_lines if cold else report.until_lines)(each):
+            report.print_line(line)
+
+
+@task(
+    auto_shortflags=False,  # more flags than letters
+    help={
+        "board": _BOARD,
+        "host": _HOST,
+        "a": "one arm's flags as one text, such as '--threads 1': docs/comparing.md lists them",
+        "b": "the other arm's flags",
+        "common": "flags for both arms, as one text; an arm's own come after them",
+        "model": "a .tflite file, for each arm that names none",
+        "rounds": "of each a process per arm, in random order",
+        "count": "samples per process",
+        "duration": "seconds per process, even with fewer samples; 0: no limit",
+        "warmup": "invocations before the first sample",
+        "seed": "of the random order",
+        "strict": "exit code 7 if a round's run is not to be trusted",
+        "wait": _WAIT,
+        "json": _JSON,
+    },
+)
+@_clear
+def compare(
+    _: Any,
+    board: str,
+    a: str,
+    b: str,
+    model: str | None = None,
+    common: str = "",
+    host: str | None = None,
+    rounds: str = "20",
+    count: str = "500",
+    duration: str = "1",
+    warmup: str = "20",
+    seed: str = "1",
+    strict: bool = False,
+    wait: str = "0",
+    json: bool = False,
+) -> None:
+    """Is B faster than A, and by how much? Both run by turns, in fresh processes.
+
+    invoke compare --board rpi4 --model m.tflite -a "--threads 1" -b "--threads 4"
+    invoke compare --board rpi4 -a "--model old.tflite" -b "--model new.tflite" --rounds 40
+    invoke compare --board rpi4 --model m.tflite -a "" -b "--no-xnnpack" --common "--batch 4"
+
+    docs/comparing.md says what is claimed. What is live on the board stays live.
+    """
+    from edge import arm, comparison, deploy, group, report, session
+    from edge import board as board_module
+    from edge import build as build_module
+    from edge import rounds as rounds_module
+    from edge.run import Plan
+
+    plan = Plan(
+        count=int(_number("--count", count)),
+        duration_s=_seconds("--duration", duration),
+        warmup=int(_number("--warmup", warmup)),
+    )
+    arms = [
+        arm.parse(flag, text, plan, model=model, common=common)
+        for flag, text in (("-a", a), ("-b", b))
+    ]
+    wanted_rounds = _rounds(rounds, comparison.LEAST_ROUNDS)
+    order, wait_s = int(_number("--seed", seed)), _seconds("--wait", wait)
+    target = board_module.load(board, host=host)
+    for each in arms:
+        deploy.check(target, each.choice)
+    found = [deploy.models([e.model], report.progress, e.plan.options) for e in arms]
+    library = build_module.host_library(report.progress)
+    with session.connect(target, report.progress) as opened:
+        releases = [
+            deploy.prepared(opened, models, report.progress, each.choice)
+            for each, models in zip(arms, found, strict=True)
+        ]
+        with deploy.staged(opened, releases, report.progress, wait_s=wait_s):
+            ours, theirs = rounds_module.measure(
+                opened,
+                group.create("compare", _command(), tuple(each.label for each in arms)),
+                [
+                    rounds_module.Contender(release, release.models[0], each.plan)
+                    for release, each in zip(releases, arms, strict=True)
+                ],
+                library,
+                report.progress,
+                count=wanted_rounds,
+                seed=order,
+                begin=functools.partial(report.round_begins, "comparing", most=wanted_rounds),
+            )
+    made = comparison.of_runs(ours, theirs, (arms[0].label, arms[1].label))
+    if json:
+        report.print_json(report.comparison_json(made, ours, theirs))
+    else:
+        title = report.title(target.name, made.emulated)
+        report.print_table(report.comparison_table(made, ours, theirs, title))
+        for line in report.comparison_lines(made, ours):
+            report.print_line(line)
+    if strict and (made.remarks or made.emulated):
+        why = "; ".join(made.remarks) or "emulated: no speed of a real board"
+        raise Exit(f"edge: not trusted: {why}", 7)
+
+
+def _rounds(text: str, least: int) -> int:
+    from edge import group
+    from edge.errors import UsageError
+
+    if not least <= (number := int(_number("--rounds", text))) <= group.MOST_ROUNDS:
+        raise UsageError(f"--rounds {text}: must be {least} to {group.MOST_ROUNDS}")
+    return number
+
+
+@task(
+    auto_shortflags=False,  # more flags than letters
+    iterable=["model", "shape", "set"],
+    help={
+        **_STACK,
+        "baseline": "a .toml file of earlier rounds; commit it",
+        "update": "write what is measured into the file instead of comparing",
+        "tolerance": "with --update: how much slower a model may become, kept in the file; else "
+        "what the file has, or 5%",
+        "model": _MODEL,
+        "engine": _ENGINE,
+        **_OPTIONS,
+        "rounds": "processes per model",
+        "count": "samples per process",
+        "duration": "seconds per process, even with fewer samples; 0: no limit",
+        "warmup": "invocations before the first sample",
+        **_SCENARIO,
+        "wait": _WAIT,
+    },
+)
+@_clear
+def check(
+    _: Any,
+    board: str,
+    baseline: str,
+    model: list[str],
+    shape: list[str],
+    set: list[str],
+    host: str | None = None,
+    update: bool = False,
+    tolerance: str | None = None,
+    engine: str | None = None,
+    runtime: str | None = None,
+    lib: str | None = None,
+    delegate: str | None = None,
+    signature: str | None = None,
+    batch: str = "0",
+    threads: str = "1",
+    xnnpack: bool = True,
+    rounds: str = "10",
+    count: str = "500",
+    duration: str = "1",
+    warmup: str = "20",
+    rate: str = "0",
+    poisson: bool = False,
+    idle: str = "0",
+    cpus: str = "",
+    undisturbed: bool = False,
+    timeout: str = "3600",
+    wait: str = "0",
+    json: bool = False,
+) -> None:
+    """Has a model become slower than a baseline permits? Exit code 6 if so.
+
+    invoke check --board rpi4 --model m.tflite --baseline perf.toml --update --tolerance 5%
+    invoke check --board rpi4 --model m.tflite --baseline perf.toml
+
+    It fails only if that can be claimed with 99 % confidence: docs/comparing.md.
+    """
+    from edge import baseline as baseline_module
+    from edge import board as board_module
+    from edge import build as build_module
+    from edge import comparison, deploy, group, precision, report, session
+    from edge import rounds as rounds_module
+    from edge.errors import UsageError
+
+    options = _options(signature, shape, batch, threads, xnnpack, delegate)
+    plan = _plan(
+        options,
+        count=count,
+        duration=duration,
+        warmup=warmup,
+        rate=rate,
+        poisson=poisson,
+        idle=idle,
+        cpus=cpus,
+        undisturbed=undisturbed,
+        set=set,
+        timeout=timeout,
+    )
+    wanted_rounds = _rounds(rounds, baseline_module.LEAST_ROUNDS)
+    if tolerance is not None and not update:
+        raise UsageError("--tolerance goes into the baseline: give it together with --update")
+    allowed = None if tolerance is None else precision.percentage("--tolerance", tolerance)
+    wait_s, path = _seconds("--wait", wait), _path(baseline)
+    entries = baseline_module.load(path, create=update)
+    choice = _choice(engine, runtime, lib, options)
+    target = board_module.load(board, host=host)
+    deploy.check(target, choice)
+    found = deploy.models(_models(model), report.progress, options)
+    keys = [(target.name, item.path.name, baseline_module.flags(plan)) for item in found]
+    before = [] if update else [baseline_module.find(entries, path, key) for key in keys]
+    library = build_module.host_library(report.progress)
+    measured: list[Any] = []
+    with session.connect(target, report.progress) as opened:
+        wanted = deploy.prepared(opened, found, report.progress, choice)
+        for then, item in zip(before, found, strict=not update):
+            baseline_module.insist_same(
+                then,
+                model_sha256=item.sha256,
+                engine=wanted.engine,
+                runtime=wanted.runtime,
+                emulated=opened.board.emulated or opened.facts.emulated,
+            )
+        with deploy.staged(opened, wanted, report.progress, wait_s=wait_s):
+            for item in found:
+                (runs,) = rounds_module.measure(
+                    opened,
+                    group.create("check", _command()),
+                    [rounds_module.Contender(wanted, wanted.at(item.place), plan)],
+                    library,
+                    report.progress,
+                    count=wanted_rounds,
+                    begin=functools.partial(
+                        report.round_begins, item.path.name, most=wanted_rounds
+                    ),
+                )
+                measured.append(runs)
+    if update:
+        entries = baseline_module.updated(
+            entries,
+            [
+                baseline_module.entry(
+                    runs, baseline_module.tolerance(entries, key, allowed), key[2]
+                )
+                for runs, key in zip(measured, keys, strict=True)
+            ],
+        )
+        baseline_module.save(path, entries)
+        if json:
+            report.print_json({"baseline": str(path), "updated": [list(key) for key in keys]})
+        else:
+            for runs in measured:
+                for line in report.updated_lines(str(path), runs):
+                    report.print_line(line)
+        return
+    checks = [
+        baseline_module.check(
+            then,
+            baseline_module.entry(runs, then.tolerance, then.flags),
+            comparison.troubles(runs, then.model),
+        )
+        for then, runs in zip(before, measured, strict=True)
+    ]
+    if json:
+        report.print_json([report.check_json(each) for each in checks])
+    else:
+        title = report.title(target.name, checks[0].now.emulated)
+        report.print_table(report.checks_table(checks, title))
+        for each, runs in zip(checks, measured, strict=True):
+            for line in report.check_lines(each, runs):
+                report.print_line(line)
+    baseline_module.insist(checks)
 
 
 @task(
@@ -1461,6 +1821,8 @@ namespace = Collection(
     bundle,
     bench,
     runs,
+    compare,
+    check,
     infer,
     inspect,
     probe,

@@ -138,3 +138,53 @@ def test_a_paired_ratio_sees_through_common_drift() -> None:
 def test_a_ratio_of_one_round_is_refused() -> None:
     with pytest.raises(ValueError, match="two rounds"):
         stats.paired_ratio([1.0], [2.0])
+
+
+# By hand: logs 0, 0.1, 0.2 and 0, 0.2 have means 0.1 and 0.1, variances 0.01 and 0.02; the shares
+# are 0.01/3 and 0.01; (0.01/3 + 0.01)^2 / ((0.01/3)^2/2 + 0.01^2/1) = 1.684 degrees of freedom.
+def test_the_ratio_of_two_groups_by_hand() -> None:
+    found = stats.ratio(np.exp([0, 0.1, 0.2]), np.exp([0, 0.2]), 0.99)
+    half = sp.t.ppf(0.995, (0.04 / 3) ** 2 / ((0.01 / 3) ** 2 / 2 + 0.01**2)) * math.sqrt(0.04 / 3)
+    assert found.value == pytest.approx(1)
+    assert found.high == pytest.approx(math.exp(half))
+    assert found.low == pytest.approx(math.exp(-half))
+
+
+def test_the_ratio_of_two_groups_is_scipys() -> None:
+    random = np.random.default_rng(2)
+    a, b = random.lognormal(0.2, 0.1, 10), random.lognormal(0, 0.3, 17)
+    found = stats.ratio(a, b, 0.99)
+    interval = sp.ttest_ind(np.log(a), np.log(b), equal_var=False).confidence_interval(0.99)
+    assert math.log(found.low) == pytest.approx(interval.low)
+    assert math.log(found.high) == pytest.approx(interval.high)
+
+
+def test_groups_without_spread_have_a_point() -> None:
+    found = stats.ratio([200, 200], [100, 100, 100])
+    assert (found.low, found.value, found.high) == pytest.approx((2, 2, 2))
+
+
+@pytest.mark.parametrize(("a", "b"), [([1], [1, 2]), ([1, 2], []), ([[1, 2]], [1, 2])])
+def test_a_ratio_of_groups_needs_two_rounds_of_both(a: list[float], b: list[float]) -> None:
+    with pytest.raises(ValueError, match="two rounds"):
+        stats.ratio(a, b)
+
+
+# Tables of the noncentral t: with many rounds it is the normal one, 2.576 + 1.282.
+def test_what_many_rounds_need_to_find() -> None:
+    assert stats.noncentrality(100_000, 0.99, 0.9) == pytest.approx(3.857, abs=0.001)
+    # Fewer rounds know their own noise less well.
+    needed = [stats.noncentrality(rounds, 0.99, 0.9) for rounds in (5, 10, 20, 50)]
+    assert needed == sorted(needed, reverse=True)
+
+
+def test_four_times_the_rounds_find_about_half_the_difference() -> None:
+    logs = np.random.default_rng(4).normal(0, 0.01, 100)
+    few, many = (stats.detectable(np.exp(x), np.ones(len(x))) for x in (logs, np.tile(logs, 4)))
+    assert 0.48 < many / few < 0.5
+
+
+def test_a_mean_of_logarithms() -> None:
+    found = stats.log_mean([50, 200])
+    assert found.value == pytest.approx(100)
+    assert found.high / 100 == pytest.approx(100 / found.low)
