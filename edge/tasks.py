@@ -656,6 +656,7 @@ def bundle(
         "duration": "stop after this many seconds even with fewer samples; 0: no limit",
         "warmup": "invocations before the first sample",
         "iterations": "invocations per sample; 0: as many as the board's clock needs",
+        "profile": "then, in a process of its own, say which operators the time goes to",
         "wait": _WAIT,
     },
 )
@@ -678,6 +679,7 @@ def bench(
     duration: str = "0",
     warmup: str = "20",
     iterations: str = "0",
+    profile: bool = False,
     wait: str = "0",
     json: bool = False,
 ) -> None:
@@ -686,6 +688,7 @@ def bench(
     invoke bench --board rpi4 --model m.tflite
     invoke bench --board rpi4 --model m.tflite --count 4000 --threads 4
     invoke bench --board rpi4 --model m.tflite --engine native,python
+    invoke bench --board rpi4 --model m.tflite --profile
 
     Every sample is kept; docs/measuring.md says how to read the result. Engines native and python
     together run by turns on one interpreter: the table then splits a call into its parts.
@@ -694,6 +697,7 @@ def bench(
     from edge import board as board_module
     from edge import build as build_module
     from edge import deploy as deploy_module
+    from edge import profile as profile_module
     from edge import report, session
     from edge.run import Plan
 
@@ -715,10 +719,13 @@ def bench(
     library = build_module.host_library(report.progress)
     runs: list[Any] = []
     splits: list[Any] = []
+    profiles: list[Any] = []
     with session.connect(target, report.progress) as opened:
         for group in groups:
             choice = _choice(group[0], runtime, lib, options)
             wanted = deploy_module.prepared(opened, found, report.progress, choice)
+            if profile:
+                profile_module.check(wanted)
             with deploy_module.staged(opened, wanted, report.progress, wait_s=wait_s):
                 for item in wanted.models:
                     arguments = (opened, wanted, item, plan, library, report.progress)
@@ -728,13 +735,17 @@ def bench(
                         both, parts = bench_module.split(*arguments, command=_command())
                         runs += both
                         splits.append(parts)
+                    if profile:
+                        given = (opened, wanted, item, runs[-1], report.progress)
+                        profiles.append(profile_module.take(*given))
     if json:
         found_runs = [report.run_json(run) for run in runs]
-        report.print_json(
-            {"runs": found_runs, "splits": [report.split_json(s) for s in splits]}
-            if splits
-            else found_runs
-        )
+        more = {
+            "splits": [report.split_json(each) for each in splits],
+            "profiles": [report.profile_json(each) for each in profiles],
+        }
+        more = {key: values for key, values in more.items() if values}
+        report.print_json({"runs": found_runs, **more} if more else found_runs)
         return
     emulated = any(run.emulated for run in runs)
     report.print_table(report.runs_table(runs, report.title(target.name, emulated)))
@@ -745,6 +756,10 @@ def bench(
     for run in runs:
         report.print_line(f"{run.model}, engine {run.engine}, {run.runtime}:")
         for line in report.run_lines(run):
+            report.print_line(f"  {line}")
+    for each in profiles:
+        report.print_table(report.profile_table(each))
+        for line in report.profile_lines(each):
             report.print_line(f"  {line}")
 
 

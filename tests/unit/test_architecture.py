@@ -48,7 +48,7 @@ FLOORS = (
     ),
     ("edge.terminal", "edge.switch"),
     ("edge.agreement", "edge.runner", "edge.watch", "edge.bootstrap"),
-    ("edge.deploy", "edge.bench", "edge.inspection", "edge.installed"),
+    ("edge.deploy", "edge.bench", "edge.inspection", "edge.installed", "edge.profile"),
     ("edge.bundle", "edge.fleet", "edge.canary"),
     ("edge.report",),
     ("edge.tasks",),
