@@ -85,7 +85,8 @@ def check(code: int, message: str) -> None:
 
 @functools.cache
 def sample_dtype() -> np.dtype[np.void]:
-    """numpy's view of ``edge_sample``: start_ns, elapsed_ns (u8), iterations (u4), cpu (i4)."""
+    """numpy's view of ``edge_sample``: start_ns, elapsed_ns (u8), iterations (u4), cpu (i4),
+    due_ns (u8)."""
     return _struct_dtype("edge_sample")
 
 

@@ -225,4 +225,10 @@ def flags(recording: PurePosixPath, plan: Plan) -> list[str | PurePosixPath]:
         *("--samples", recording, "--count", str(plan.count), "--warmup", str(plan.warmup)),
         *("--duration-ms", str(round(1000 * plan.duration_s))),
         *("--iterations", str(plan.iterations) if plan.iterations else "auto"),
+        *("--seed", str(plan.seed)),
+        *(["--interval-us", str(round(1e6 / plan.rate_per_s))] if plan.rate_per_s else []),
+        *(["--poisson"] if plan.poisson else []),
+        *(["--idle-us", str(round(1e6 * plan.idle_s))] if plan.idle_s else []),
+        *(["--cpus", plan.cpus] if plan.cpus else []),
+        *(["--undisturbed"] if plan.undisturbed else []),
     ]

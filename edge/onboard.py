@@ -68,7 +68,10 @@ class Plan(ctypes.Structure):
         ("samples", ctypes.c_uint64),
         ("duration_ns", ctypes.c_uint64),
         ("iterations", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
+        ("poisson", ctypes.c_uint32),
+        ("interval_ns", ctypes.c_uint64),
+        ("idle_ns", ctypes.c_uint64),
+        ("seed", ctypes.c_uint64),
     )
 
 
@@ -79,9 +82,14 @@ class Measured(ctypes.Structure):
         ("major_faults", ctypes.c_uint64),
         ("voluntary_switches", ctypes.c_uint64),
         ("involuntary_switches", ctypes.c_uint64),
+        ("cpu_ns", ctypes.c_uint64),
         ("iterations", ctypes.c_uint32),
         ("ended_by", ctypes.c_int32),
     )
+
+
+class Pace(ctypes.Structure):
+    _fields_ = (("time_ns", ctypes.c_uint64), ("elapsed_ns", ctypes.c_uint64))
 
 
 class Delegation(ctypes.Structure):
@@ -112,11 +120,13 @@ class Header(ctypes.Structure):
     )
 
 
-ABI_VERSION = 2
+ABI_VERSION = 3
+PACE_ADDS, MAX_PACES = 16384, 512  # EDGE_PACE_ADDS, EDGE_MAX_PACES
 
 STRUCTURES = {
     "edge_plan": Plan,
     "edge_measured": Measured,
+    "edge_pace": Pace,
     "edge_delegation": Delegation,
     "edge_node": Node,
     "edge_recording_header": Header,
@@ -130,7 +140,9 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "edge_error": (_TEXT, ()),
     "edge_model_check": (_I32, (_TEXT,)),
     "edge_recorder_open": (_I32, (_TEXT, _U64, _P)),
-    "edge_recorder_append": (_I32, (_P, _U64, _U64, _U32)),
+    "edge_recorder_wait": (_I32, (_P, _P, _P)),
+    "edge_recorder_append": (_I32, (_P, _U64, _U64, _U32, _U64)),
+    "edge_recorder_paces": (_I32, (_P, _P, _I32)),
     "edge_recorder_set_costs": (None, (_P, _U64, _U64)),
     "edge_recorder_measured": (None, (_P, _P)),
     "edge_recorder_close": (_I32, (_P,)),
@@ -194,8 +206,24 @@ class Recorder:
         starts = range(0, head.count * head.sample_bytes, head.sample_bytes)
         return [int.from_bytes(data[at + 8 : at + 16], "little") for at in starts]
 
-    def append(self, start_ns: int, elapsed_ns: int, iterations: int) -> None:
-        self.edge.check("recorder_append", self.handle, start_ns, elapsed_ns, iterations)
+    def wait(self, plan: Plan) -> int | None:
+        """Until the next sample may start: when it was due, 0 for now; None after a signal."""
+        due = ctypes.c_uint64()
+        code = self.edge.call("recorder_wait", self.handle, ctypes.byref(plan), ctypes.byref(due))
+        return None if code == INTERRUPTED else due.value
+
+    def append(self, start_ns: int, elapsed_ns: int, iterations: int, due_ns: int = 0) -> None:
+        self.edge.check("recorder_append", self.handle, start_ns, elapsed_ns, iterations, due_ns)
+
+    def paces(self) -> dict[str, Any]:
+        """As edge-run reports them."""
+        found = (Pace * MAX_PACES)()
+        count = self.edge.call("recorder_paces", self.handle, found, MAX_PACES)
+        return {
+            "adds": PACE_ADDS,
+            "time_ns": [each.time_ns for each in found[:count]],
+            "elapsed_ns": [each.elapsed_ns for each in found[:count]],
+        }
 
     def set_costs(self, clock_ns: int, loop_ns: int) -> None:
         self.edge.call("recorder_set_costs", self.handle, clock_ns, loop_ns)
@@ -228,7 +256,10 @@ Flags are those of `edge-run VERB`, and:
   --rounds N, --seed N    split: rounds of every series, and the seed of their order
 """
 
-_SWITCHES = {"--no-xnnpack", "--each", "--dequantize", "--help"}
+_SWITCHES = {
+    *("--no-xnnpack", "--each", "--dequantize", "--help"),
+    *("--poisson", "--undisturbed"),
+}
 _LISTS = {"--input", "--shape"}
 _NUMBERS = {
     "--threads": (1, 1024, 1),
@@ -238,13 +269,15 @@ _NUMBERS = {
     "--count": (1, 100000000, 1000),
     "--duration-ms": (0, 86400000, 0),
     "--iterations": (1, 2**32 - 1, 0),
+    "--interval-us": (1, 86400000000, 0),
+    "--idle-us": (1, 86400000000, 0),
     "--rounds": (1, 10000, 10),
     "--memory": (1, 2**63 - 1, 0),
-    "--seed": (0, 2**32 - 1, 1),
+    "--seed": (0, 2**64 - 1, 1),
 }
 _TEXTS = {
     *("--engine", "--model", "--lib", "--signature", "--delegate", "--output", "--samples"),
-    *("--module", "--packages", "--native-symbol"),
+    *("--module", "--packages", "--native-symbol", "--cpus"),
 }
 _MODEL_FLAGS = {
     *("--engine", "--model", "--lib", "--signature", "--shape", "--batch", "--delegate"),
@@ -252,13 +285,15 @@ _MODEL_FLAGS = {
 }
 _BENCH_FLAGS = {
     *("--samples", "--count", "--warmup", "--warmup-ms", "--duration-ms", "--iterations"),
-    "--input",
+    *("--input", "--interval-us", "--poisson", "--idle-us", "--seed", "--cpus", "--undisturbed"),
 }
 VERBS = {
     "infer": _MODEL_FLAGS | {"--input", "--each", "--output", "--dequantize", "--memory"},
     "bench": _MODEL_FLAGS | _BENCH_FLAGS,
     "inspect": _MODEL_FLAGS,
-    "split": _MODEL_FLAGS | _BENCH_FLAGS | {"--rounds", "--seed"},
+    "split": _MODEL_FLAGS
+    | (_BENCH_FLAGS - {"--interval-us", "--poisson", "--idle-us"})
+    | {"--rounds"},
 }
 
 
@@ -565,7 +600,7 @@ class Model:
         self.warnings: list[str] = []
         self._shapes: dict[str, tuple[int, ...]] = {}
         self.elapsed_ns = dict.fromkeys(COLD_STEPS, 0)
-        self.rss_bytes = dict.fromkeys(COLD_STEPS, 0)
+        self.memory: dict[str, dict[str, int]] = {step: {} for step in COLD_STEPS}
         self._edge = edge
         self._delegate = flags.delegate()
         self._xnnpack = not flags.on("--no-xnnpack")
@@ -601,12 +636,19 @@ class Model:
 
     @contextlib.contextmanager
     def _step(self, name: str) -> Iterator[None]:
+        before = resource.getrusage(resource.RUSAGE_SELF)
         begin = clock_ns()
         try:
             yield
         finally:
             self.elapsed_ns[name] = clock_ns() - begin
-            self.rss_bytes[name] = resident_bytes()
+            after = resource.getrusage(resource.RUSAGE_SELF)
+            self.memory[name] = {
+                "rss_bytes": resident_bytes(),
+                "peak_rss_bytes": peak_resident_bytes(),
+                "minor_faults": after.ru_minflt - before.ru_minflt,
+                "major_faults": after.ru_majflt - before.ru_majflt,
+            }
 
     def _import(self, name: str) -> Any:
         global np
@@ -930,7 +972,8 @@ class Model:
             delegation["nodes"] = taken
             delegation["delegates"] = names
         # Python loads the model and creates its interpreter in one call.
-        self.rss_bytes["model_load"] = self.rss_bytes["library_open"]
+        opened = self.memory["library_open"]
+        self.memory["model_load"] = {**opened, "minor_faults": 0, "major_faults": 0}
         return {
             "edge_version": EDGE_VERSION,
             "abi_version": ABI_VERSION,
@@ -945,7 +988,10 @@ class Model:
             "delegation": delegation,
             "cold_start": {
                 **{f"{step}_ns": self.elapsed_ns[step] for step in COLD_STEPS},
-                "rss_bytes": [self.rss_bytes[step] for step in COLD_STEPS],
+                **{
+                    key: [self.memory[step].get(key, 0) for step in COLD_STEPS]
+                    for key in ("rss_bytes", "peak_rss_bytes", "minor_faults", "major_faults")
+                },
             },
             "peak_rss_bytes": peak_resident_bytes(),
             "warnings": warnings,
@@ -1178,6 +1224,61 @@ def write_arrays(to: Any, arrays: dict[str, Any]) -> None:
 # --- measuring ------------------------------------------------------------------------------------
 
 
+def run_on(cpus: str) -> None:
+    """Only on these processors from now on: ``4-7`` or ``0,2``."""
+    chosen: set[int] = set()
+    for text in cpus.split(","):
+        first, dash, last = text.partition("-")
+        numbers = [first, last] if dash else [first]
+        if not all(n.isascii() and n.isdigit() and int(n[:5]) < 1024 for n in numbers):
+            raise Failure(USAGE, f"--cpus takes processors such as 4-7 or 0,2, not '{cpus}'")
+        if int(numbers[-1]) < int(first):
+            raise Failure(USAGE, f"--cpus takes processors such as 4-7 or 0,2, not '{cpus}'")
+        chosen.update(range(int(first), int(numbers[-1]) + 1))
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(0, chosen)
+    if os.sched_getaffinity(0) != chosen:
+        raise Failure(
+            USAGE, f"there are no processors {cpus} here, or they are not for this program"
+        )
+
+
+def raise_priority() -> int:
+    """The highest that is given: what the process's nice value is then."""
+    for nice in range(-20, 0):
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+            break
+    return os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def lock_memory() -> bool:
+    """Whether what is in memory now stays there."""
+    current = 1  # MCL_CURRENT; MCL_FUTURE, under a limit, would let any allocation fail
+    return bool(ctypes.CDLL(None).mlockall(current) == 0)
+
+
+class Disturbance:
+    """Where the process runs, and what it asks for so as not to be disturbed.
+
+    :ivar told: what became of asking, for the report; None if nobody asked.
+    """
+
+    def __init__(self, flags: Flags) -> None:
+        """Before the runtime starts threads, which inherit both."""
+        self.told: dict[str, Any] | None = None
+        cpus = flags.text("--cpus")
+        if cpus is not None:
+            run_on(cpus)
+        if flags.on("--undisturbed"):
+            self.told = {"nice": raise_priority(), "memory_locked": False}
+
+    def settle(self) -> None:
+        """After the first invoke: a locked page was never faulted in by the model itself."""
+        if self.told is not None:
+            self.told["memory_locked"] = lock_memory()
+
+
 class Usage:
     """What the system did to this process, from now on."""
 
@@ -1190,6 +1291,8 @@ class Usage:
         measured.major_faults = after.ru_majflt - before.ru_majflt
         measured.voluntary_switches = after.ru_nvcsw - before.ru_nvcsw
         measured.involuntary_switches = after.ru_nivcsw - before.ru_nivcsw
+        cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        measured.cpu_ns = int(cpu_s * 1e9)
 
 
 clock_ns = partial(time.clock_gettime_ns, time.CLOCK_MONOTONIC_RAW)
@@ -1266,7 +1369,7 @@ def measure_in_python(function: Callable[[], object], recorder: Recorder, plan: 
             measured.warmup += 1
             if stop.by:
                 break
-        measured.iterations = plan.iterations
+        measured.iterations = 1 if plan.interval_ns or plan.idle_ns else plan.iterations
         if not measured.iterations:
             measured.iterations, spent = choose_iterations(
                 lambda count: take_sample(function, count)[1], 125 * tick_ns
@@ -1279,8 +1382,11 @@ def measure_in_python(function: Callable[[], object], recorder: Recorder, plan: 
             if stop.by:
                 end = "signal"
                 break
+            due = recorder.wait(plan)
+            if due is None:  # a signal: ours, or the same invocation is still to come
+                continue
             start, elapsed = take_sample(function, measured.iterations)
-            recorder.append(start, elapsed, measured.iterations)
+            recorder.append(start, elapsed, measured.iterations, due)
             taken += 1
             if plan.duration_ns and start + elapsed - begin >= plan.duration_ns:
                 end = "duration"
@@ -1425,16 +1531,26 @@ def plan_of(flags: Flags) -> Plan:
         count,
         flags.number("--duration-ms") * 1000000,
         flags.number("--iterations"),
-        0,
+        flags.on("--poisson"),
+        flags.number("--interval-us") * 1000,
+        flags.number("--idle-us") * 1000,
+        flags.number("--seed"),
     )
 
 
 def bench(flags: Flags) -> dict[str, Any]:
     path = flags.required("--samples", "where to record, such as /dev/shm/s.bin?")
+    plan, disturbance = plan_of(flags), Disturbance(flags)
+    if plan.poisson and not plan.interval_ns:
+        flags.wrong("--poisson needs --interval-us: how often on average?")
+    if plan.interval_ns and plan.idle_ns:
+        flags.wrong("--interval-us and --idle-us exclude each other")
+    if plan.iterations > 1 and (plan.interval_ns or plan.idle_ns):
+        flags.wrong("with --interval-us or --idle-us a sample is one invocation")
     engine, edge, model = opened(flags)
     method = model.go_native(flags.text("--native-symbol")) if engine == "native" else 0
     prepare(flags, model)
-    plan = plan_of(flags)
+    disturbance.settle()
     recorder = Recorder(edge, path, plan.samples)
     try:
         if engine == "native":
@@ -1445,18 +1561,23 @@ def bench(flags: Flags) -> dict[str, Any]:
         what = f"the runtime failed to invoke {model.path}"
         raise model.explained(RUNTIME, what, error) from None
     finally:
-        header = recorder.header()
+        header, paces = recorder.header(), recorder.paces()
         recorder.close()
     if model.by_runner:
         model.warnings.append(
             f"signature '{model.signature}' runs through Python's signature runner: the time "
             "includes copying inputs and outputs"
         )
-    return benched(model.report(engine), path, header, measured)
+    return benched(model.report(engine), path, header, measured, paces, disturbance)
 
 
 def benched(
-    report: dict[str, Any], path: str, header: Header, measured: Measured
+    report: dict[str, Any],
+    path: str,
+    header: Header,
+    measured: Measured,
+    paces: dict[str, Any],
+    disturbance: Disturbance,
 ) -> dict[str, Any]:
     if not in_memory(path):
         report["warnings"].append(
@@ -1475,7 +1596,9 @@ def benched(
         "major_faults": measured.major_faults,
         "voluntary_switches": measured.voluntary_switches,
         "involuntary_switches": measured.involuntary_switches,
-        "cpu_ns": None,  # of the samples alone, without warming up, it is not known here
+        "cpu_ns": measured.cpu_ns,
+        "pace": paces,
+        "undisturbed": disturbance.told,
     }
 
 
@@ -1611,6 +1734,7 @@ def same_outputs(
 
 def split(flags: Flags) -> dict[str, Any]:
     path = flags.required("--samples", "where to record, such as /dev/shm/s.bin?")
+    disturbance = Disturbance(flags)
     engine, edge, model = opened(flags)
     method = model.native_method(flags.text("--native-symbol"))
     for tensor in model.outputs():
@@ -1621,6 +1745,7 @@ def split(flags: Flags) -> dict[str, Any]:
                 "move: its parts can't be measured from C; measure with --engine python alone",
             )
     arrays = prepare(flags, model)
+    disturbance.settle()
     copies = [np.zeros(tensor.shape, tensor.dtype) for tensor in model.outputs()]
     functions = python_phases(model, arrays)
     with native(edge, method, model.native_handle()) as handle:
@@ -1636,14 +1761,14 @@ def split(flags: Flags) -> dict[str, Any]:
             for phase in PHASES:
                 series.append(NativeSeries(phase, f"{path}.native.{phase}", edge, handle))
                 series.append(PythonSeries(phase, f"{path}.python.{phase}", functions[phase]))
-            measured, header = record_rounds(edge, series, functions["call"], flags)
+            measured, header, paces = record_rounds(edge, series, functions["call"], flags)
         except (ValueError, RuntimeError) as error:
             what = f"the runtime failed to invoke {model.path}"
             raise model.explained(RUNTIME, what, error) from None
     if identical is None:
         model.warnings.append("the model keeps state: equal inputs give other outputs next time")
     return {
-        **benched(model.report(engine), series[0].path, header, measured),
+        **benched(model.report(engine), series[0].path, header, measured, paces, disturbance),
         "split": {
             "engines": list(reversed(ENGINES)),
             "files": {each.name: each.path for each in series},
@@ -1656,8 +1781,8 @@ def split(flags: Flags) -> dict[str, Any]:
 
 def record_rounds(
     edge: Edge, series: list[Series], call: Callable[[], object], flags: Flags
-) -> tuple[Measured, Header]:
-    """All series, interleaved: rounds in shuffled order. Header: of `native.invoke`."""
+) -> tuple[Measured, Header, dict[str, Any]]:
+    """All series, interleaved: rounds in shuffled order. Header and paces: of `native.invoke`."""
     plan, measured = plan_of(flags), Measured()
     rounds, order = flags.number("--rounds"), random.Random(flags.number("--seed"))
     for each in series:
@@ -1695,10 +1820,10 @@ def record_rounds(
     measured.ended_by = ENDS.index(end)
     first = next(each for each in series if each.name == "native.invoke")
     measured.iterations = first.iterations
-    header = first.recorder.header()
+    header, paces = first.recorder.header(), first.recorder.paces()
     for each in series:
         each.recorder.close()
-    return measured, header
+    return measured, header, paces
 
 
 # --- the program ----------------------------------------------------------------------------------

@@ -12,6 +12,9 @@ import numpy.typing as npt
 from edge import abi
 from edge.errors import UsageError
 
+_LONGEST_NS = 1 << 60
+"""36 years: what is more was less than nothing."""
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -36,16 +39,33 @@ class Samples:
 
     @property
     def latency_ns(self) -> npt.NDArray[np.float64]:
-        """Shape ``[n]``: nanoseconds per invocation, a sample's mean where it spans several."""
+        """Shape ``[n]``: nanoseconds per invocation, a sample's mean where it spans several.
+
+        From when it was due: in an open loop, with the time that it waited for those before it.
+        """
+        return self.service_ns + self.queued_ns
+
+    @property
+    def service_ns(self) -> npt.NDArray[np.float64]:
+        """Shape ``[n]``: nanoseconds per invocation, from its start."""
         elapsed: npt.NDArray[np.float64] = self.records["elapsed_ns"].astype(np.float64)
         per_call: npt.NDArray[np.float64] = elapsed / self.records["iterations"]
         return per_call
+
+    @property
+    def queued_ns(self) -> npt.NDArray[np.float64]:
+        """Shape ``[n]``: from when a sample was due to its start; 0 in a closed loop."""
+        late: npt.NDArray[np.float64] = (self.records["start_ns"] - self.records["due_ns"]).astype(
+            np.float64
+        )
+        return late
 
 
 def load(library: abi.Library, path: Path) -> Samples:
     """Map ``samples.bin``.
 
-    :raises UsageError: the file is missing, or no recording of this ABI.
+    :raises UsageError: the file is missing, no recording of this ABI, or has times that no clock
+        gives.
     """
     f = abi.ffi()
     recording: Any = f.new("edge_recording *")
@@ -61,6 +81,7 @@ def load(library: abi.Library, path: Path) -> Samples:
         )
     view = memoryview(f.buffer(pointer, recording.count * dtype.itemsize))
     records = np.frombuffer(view, dtype=dtype)
+    _insist(path, records)
     records.flags.writeable = False
     return Samples(
         records,
@@ -69,3 +90,20 @@ def load(library: abi.Library, path: Path) -> Samples:
         int(header.clock_cost_ns),
         int(header.loop_cost_ns),
     )
+
+
+def _insist(path: Path, records: npt.NDArray[np.void]) -> None:
+    """:raises UsageError: from here on nothing could be made of these that is true."""
+    start, elapsed = records["start_ns"], records["elapsed_ns"]
+    for what, wrong in (
+        ("the clock went back", start[1:] < start[:-1]),
+        ("the clock went back while it ran", elapsed > _LONGEST_NS),
+        ("it started before it was due", start < records["due_ns"]),
+        ("it has no invocations", records["iterations"] == 0),
+    ):
+        if wrong.any():
+            raise UsageError(
+                f"{path} is damaged, or its board's clock is: {what} at sample "
+                f"{int(np.argmax(wrong)) + (what == 'the clock went back')}; nothing is made of "
+                "it: measure again"
+            )

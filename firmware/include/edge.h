@@ -29,9 +29,11 @@ extern "C" {
 /* edge:abi begin */
 
 enum edge_limits {
-  EDGE_ABI_VERSION = 2,
+  EDGE_ABI_VERSION = 3,
   EDGE_MAX_RANK = 8,
-  EDGE_COLD_STEPS = 5 /* of edge_cold_step */
+  EDGE_COLD_STEPS = 5,    /* of edge_cold_step */
+  EDGE_PACE_ADDS = 16384, /* additions of an edge_pace */
+  EDGE_MAX_PACES = 512    /* readings of it that a recorder keeps */
 };
 
 /* Results of functions, exit codes of edge-run. 0 to 31 are ours; a crash shows as 128 + signal. */
@@ -100,13 +102,21 @@ enum edge_phase {
   EDGE_PHASE_CALL = 3 /* all three */
 };
 
-/* One measurement: `iterations` invocations in a row, from start_ns for elapsed_ns. 24 bytes. */
+/* One measurement: `iterations` invocations in a row, from start_ns for elapsed_ns. 32 bytes. */
 typedef struct edge_sample {
   uint64_t start_ns;
   uint64_t elapsed_ns;
   uint32_t iterations;
-  int32_t cpu; /* core at the end of the sample; -1 if unknown */
+  int32_t cpu;     /* core at the end of the sample; -1 if unknown */
+  uint64_t due_ns; /* when it was to start, which in a closed loop is when it did */
 } edge_sample;
+
+/* How fast a core was: what EDGE_PACE_ADDS additions took, each of which needs the sum before. One
+ * takes a cycle on every core that edge knows. */
+typedef struct edge_pace {
+  uint64_t time_ns;
+  uint64_t elapsed_ns;
+} edge_pace;
 
 /* The head of samples.bin; edge_sample records follow at header_bytes. 64 bytes. */
 typedef struct edge_recording_header {
@@ -181,6 +191,9 @@ typedef struct edge_options {
 typedef struct edge_cold_start {
   uint64_t elapsed_ns[5]; /* per edge_cold_step */
   uint64_t rss_bytes[5];  /* resident memory after each step */
+  uint64_t peak_bytes[5]; /* the most that it was until then */
+  uint64_t minor_faults[5];
+  uint64_t major_faults[5];
 } edge_cold_start;
 
 /* A node of the model, as the .tflite file numbers its operators. */
@@ -219,7 +232,10 @@ typedef struct edge_plan {
   uint64_t samples;     /* samples to take, at most */
   uint64_t duration_ns; /* and for at most this long; 0: no limit */
   uint32_t iterations;  /* invocations per sample; 0: as many as 100 ticks take */
-  uint32_t reserved;
+  uint32_t poisson;     /* 1: invocations are due at random, every interval_ns on average */
+  uint64_t interval_ns; /* from one invocation due to the next: an open loop; 0: a closed one */
+  uint64_t idle_ns;     /* pause before each invocation */
+  uint64_t seed;
 } edge_plan;
 
 /* Why a measurement ended. */
@@ -233,10 +249,11 @@ enum edge_end {
 /* What a measurement was, beside its samples. */
 typedef struct edge_measured {
   uint64_t warmup;       /* invocations before the first sample */
-  uint64_t minor_faults; /* these four: of the whole process while samples were taken */
+  uint64_t minor_faults; /* these five: of the whole process while samples were taken */
   uint64_t major_faults;
   uint64_t voluntary_switches;
   uint64_t involuntary_switches;
+  uint64_t cpu_ns;
   uint32_t iterations; /* invocations per sample */
   int32_t ended_by;    /* edge_end */
 } edge_measured;
@@ -274,9 +291,14 @@ void edge_model_delegation(const edge_model *model, edge_delegation *delegation)
 
 /* Creates the file with room for `capacity` samples and touches every page of it. */
 int32_t edge_recorder_open(const char *path, uint64_t capacity, edge_recorder **recorder);
-/* For callers that read the clock themselves; EDGE_NO_SPACE if the recording is full. */
+/* For callers that read the clock themselves: returns when the next sample may start, and when it
+ * was due, which is for edge_recorder_append. EDGE_INTERRUPTED after any signal. */
+int32_t edge_recorder_wait(edge_recorder *recorder, const edge_plan *plan, uint64_t *due_ns);
+/* EDGE_NO_SPACE if the recording is full. */
 int32_t edge_recorder_append(edge_recorder *recorder, uint64_t start_ns, uint64_t elapsed_ns,
-                             uint32_t iterations);
+                             uint32_t iterations, uint64_t due_ns);
+/* Readings of the core's pace between samples, some hundred at most, evenly over the whole run. */
+int32_t edge_recorder_paces(const edge_recorder *recorder, edge_pace *paces, int32_t capacity);
 /* What a reading of the clock costs the same callers, and a sample around an empty function. */
 void edge_recorder_set_costs(edge_recorder *recorder, uint64_t clock_cost_ns,
                              uint64_t loop_cost_ns);

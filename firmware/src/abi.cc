@@ -2,11 +2,12 @@
 #include "clock.h"
 #include "edge.h"
 
-static_assert(sizeof(edge_sample) == 24, "edge_sample is 24 bytes on every platform");
+static_assert(sizeof(edge_sample) == 32, "edge_sample is 32 bytes on every platform");
 static_assert(offsetof(edge_sample, start_ns) == 0, "");
 static_assert(offsetof(edge_sample, elapsed_ns) == 8, "");
 static_assert(offsetof(edge_sample, iterations) == 16, "");
 static_assert(offsetof(edge_sample, cpu) == 20, "");
+static_assert(offsetof(edge_sample, due_ns) == 24, "");
 static_assert(sizeof(edge_recording_header) == 64, "the header is 64 bytes on every platform");
 static_assert(offsetof(edge_recording_header, capacity) == 24, "");
 static_assert(offsetof(edge_recording_header, count) == 32, "");

@@ -1,9 +1,26 @@
 #include "clock.h"
 
+#include <errno.h>
+
 #include <algorithm>
 #include <array>
 
 namespace edge {
+
+bool wait_until(uint64_t time_ns) {
+  // More than a wake-up takes on a slow board.
+  constexpr uint64_t turning_ns = 200000;
+  for (;;) {
+    const uint64_t now = clock_ns();
+    if (now >= time_ns) return true;
+    const uint64_t left_ns = time_ns - now;
+    if (left_ns <= turning_ns) continue;
+    const uint64_t sleep_ns = left_ns - turning_ns;
+    const timespec pause = {static_cast<time_t>(sleep_ns / 1000000000),
+                            static_cast<long>(sleep_ns % 1000000000)};
+    if (nanosleep(&pause, nullptr) != 0 && errno == EINTR) return false;
+  }
+}
 
 ClockQuality measure_clock() {
   constexpr int reads = 20000;

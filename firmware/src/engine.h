@@ -14,6 +14,29 @@
 
 namespace edge {
 
+// A step of a cold start, or a part of one, while it lives: only the time is taken at once.
+class ColdStep {
+ public:
+  ColdStep(edge_cold_start *cold_start, edge_cold_step which)
+      : cold_start_(cold_start), which_(which), before_(read_disturbance()), begin_(clock_ns()) {}
+  ~ColdStep() {
+    cold_start_->elapsed_ns[which_] += clock_ns() - begin_;
+    const Disturbance during = read_disturbance() - before_;
+    cold_start_->minor_faults[which_] += static_cast<uint64_t>(during.minor_faults);
+    cold_start_->major_faults[which_] += static_cast<uint64_t>(during.major_faults);
+    cold_start_->rss_bytes[which_] = resident_bytes();
+    cold_start_->peak_bytes[which_] = peak_resident_bytes();
+  }
+  ColdStep(const ColdStep &) = delete;
+  ColdStep &operator=(const ColdStep &) = delete;
+
+ private:
+  edge_cold_start *cold_start_;
+  edge_cold_step which_;
+  Disturbance before_;
+  uint64_t begin_;
+};
+
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -48,15 +71,12 @@ class Engine {
   std::vector<std::string> warnings;
 
  protected:
-  // One step of the cold start, or a part of one, timed; memory is read outside of the time.
+  // One step of the cold start, or a part of one, timed.
   template <typename Action>
   Status step(edge_cold_step which, const char *doing, Action action) {
     const RuntimeCall call(doing);
-    const uint64_t begin = clock_ns();
-    const Status status = action();
-    cold_start.elapsed_ns[which] += clock_ns() - begin;
-    cold_start.rss_bytes[which] = resident_bytes();
-    return status;
+    ColdStep taken(&cold_start, which);
+    return action();
   }
 
   // XNNPACK is an optimization: a model that it has just refused runs without.

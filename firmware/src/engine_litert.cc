@@ -312,6 +312,7 @@ class LitertEngine final : public Engine {
     if (environment_ != nullptr) api_.destroy_environment(std::exchange(environment_, nullptr));
     for (const edge_cold_step which : {EDGE_COLD_MODEL, EDGE_COLD_CREATE, EDGE_COLD_ALLOCATE}) {
       cold_start.elapsed_ns[which] = 0;
+      cold_start.minor_faults[which] = cold_start.major_faults[which] = 0;
     }
     delegation = edge_delegation{};
     delegates.clear();

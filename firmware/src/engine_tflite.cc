@@ -255,6 +255,7 @@ class TfliteEngine final : public Engine {
     shape_warnings_.clear();
     for (const edge_cold_step which : {EDGE_COLD_CREATE, EDGE_COLD_ALLOCATE}) {
       cold_start.elapsed_ns[which] = 0;
+      cold_start.minor_faults[which] = cold_start.major_faults[which] = 0;
     }
   }
 

@@ -44,16 +44,17 @@ class StopOnSignal {
 
 // The measured code itself. Not inlined, so that the empty function is measured by the very same
 // instructions as the real one. The results are or-ed rather than tested: no branch in the loop.
+template <typename Clock>
 __attribute__((noinline)) int32_t take_sample(edge_invoke_fn invoke, void *context,
                                               uint32_t iterations, edge_sample *sample) {
   int32_t result = 0;
-  const uint64_t start = clock_ns();
+  const uint64_t start = Clock::now();
   for (uint32_t i = 0; i < iterations; ++i) result |= invoke(context);
-  const uint64_t end = clock_ns();
+  const uint64_t end = Clock::now();
   sample->start_ns = start;
   sample->elapsed_ns = end - start;
   sample->iterations = iterations;
-  sample->cpu = sched_getcpu();
+  sample->cpu = Clock::cpu();
   return result;
 }
 
@@ -61,6 +62,7 @@ int32_t do_nothing(void *) {
   return 0;
 }
 
+template <typename Clock>
 uint64_t measure_loop_cost(uint32_t iterations) {
   // Through a volatile pointer, or the compiler would see that nothing is called.
   edge_invoke_fn volatile hidden = do_nothing;
@@ -68,13 +70,14 @@ uint64_t measure_loop_cost(uint32_t iterations) {
   std::array<uint64_t, 101> costs;
   for (uint64_t &cost : costs) {
     edge_sample sample;
-    take_sample(empty, nullptr, iterations, &sample);
+    take_sample<Clock>(empty, nullptr, iterations, &sample);
     cost = sample.elapsed_ns;
   }
   std::nth_element(costs.begin(), costs.begin() + costs.size() / 2, costs.end());
   return costs[costs.size() / 2];
 }
 
+template <typename Clock>
 class Measurement {
  public:
   Measurement(edge_recorder *recorder, const edge_plan &plan, edge_invoke_fn invoke, void *context,
@@ -86,7 +89,7 @@ class Measurement {
     StopOnSignal guard;
     EDGE_TRY(warm_up());
     EDGE_TRY(choose_iterations());
-    recorder_->header->loop_cost_ns = measure_loop_cost(report_->iterations);
+    recorder_->header->loop_cost_ns = measure_loop_cost<Clock>(report_->iterations);
     const Disturbance before = read_disturbance();
     const Status status = loop();
     report_->disturbance = read_disturbance() - before;
@@ -117,7 +120,7 @@ class Measurement {
 
   Status invoke_untimed(uint32_t iterations, uint64_t *elapsed_ns) {
     edge_sample sample;
-    const int32_t result = take_sample(invoke_, context_, iterations, &sample);
+    const int32_t result = take_sample<Clock>(invoke_, context_, iterations, &sample);
     if (result != 0) return failed(result);
     report_->warmup += iterations;
     *elapsed_ns = sample.elapsed_ns;
@@ -125,8 +128,8 @@ class Measurement {
   }
 
   Status warm_up() {
-    const uint64_t begin = clock_ns();
-    while (report_->warmup < plan_.warmup || clock_ns() - begin < plan_.warmup_ns) {
+    const uint64_t begin = Clock::now();
+    while (report_->warmup < plan_.warmup || Clock::now() - begin < plan_.warmup_ns) {
       uint64_t elapsed = 0;
       EDGE_TRY(invoke_untimed(1, &elapsed));
     }
@@ -137,7 +140,9 @@ class Measurement {
   // fastest of three trials isn't the fastest of all, hence a quarter more.
   Status choose_iterations() {
     report_->iterations = plan_.iterations;
-    if (plan_.iterations != 0) return Status();
+    // Between two that are due, or after a pause, there is one.
+    if (plan_.interval_ns != 0 || plan_.idle_ns != 0) report_->iterations = 1;
+    if (report_->iterations != 0) return Status();
     const uint64_t wanted_ns = recorder_->header->tick_ns * 125;
     uint64_t fastest = 0;
     uint32_t tried = 1;
@@ -158,7 +163,8 @@ class Measurement {
   }
 
   Status loop() {
-    const uint64_t begin = clock_ns();
+    const uint64_t begin = Clock::now();
+    recorder_->schedule.clear();
     for (uint64_t taken = 0;; ++taken) {
       if (stop_signal != 0) return interrupted();
       if (taken >= plan_.samples) {
@@ -169,9 +175,16 @@ class Measurement {
         end(EDGE_END_CAPACITY);
         return Status();
       }
+      uint64_t due_ns = 0;
+      if (!recorder_->schedule.template wait<Clock>(plan_, &recorder_->paces, &due_ns).ok()) {
+        // A signal that is none of ours: the same invocation is still to come.
+        if (stop_signal == 0) continue;
+        return interrupted();
+      }
       edge_sample sample;
-      const int32_t result = take_sample(invoke_, context_, report_->iterations, &sample);
+      const int32_t result = take_sample<Clock>(invoke_, context_, report_->iterations, &sample);
       if (result != 0) return failed(result);
+      sample.due_ns = due_ns != 0 ? due_ns : sample.start_ns;
       recorder_->append(sample);
       if (plan_.duration_ns != 0 &&
           sample.start_ns + sample.elapsed_ns - begin >= plan_.duration_ns) {
@@ -188,16 +201,15 @@ class Measurement {
   MeasureReport *report_;
 };
 
-}  // namespace
-
-Status measure(edge_recorder *recorder, const edge_plan &plan, edge_invoke_fn invoke, void *context,
-               MeasureReport *report) {
+template <typename Clock>
+Status measure_by(edge_recorder *recorder, const edge_plan &plan, edge_invoke_fn invoke,
+                  void *context, MeasureReport *report) {
   if (recorder == nullptr || invoke == nullptr) {
     return fail(EDGE_USAGE, "measuring takes a recorder and a function");
   }
   if (plan.samples == 0) return fail(EDGE_USAGE, "a plan takes 1 sample or more");
   recorder->measured = edge_measured{};
-  const Status status = Measurement(recorder, plan, invoke, context, report).run();
+  const Status status = Measurement<Clock>(recorder, plan, invoke, context, report).run();
   edge_measured &measured = recorder->measured;
   measured.warmup = report->warmup;
   measured.iterations = report->iterations;
@@ -205,7 +217,20 @@ Status measure(edge_recorder *recorder, const edge_plan &plan, edge_invoke_fn in
   measured.major_faults = static_cast<uint64_t>(report->disturbance.major_faults);
   measured.voluntary_switches = static_cast<uint64_t>(report->disturbance.voluntary_switches);
   measured.involuntary_switches = static_cast<uint64_t>(report->disturbance.involuntary_switches);
+  measured.cpu_ns = static_cast<uint64_t>(report->disturbance.cpu_ns);
   return status;
+}
+
+}  // namespace
+
+Status measure(edge_recorder *recorder, const edge_plan &plan, edge_invoke_fn invoke, void *context,
+               MeasureReport *report) {
+  return measure_by<RealClock>(recorder, plan, invoke, context, report);
+}
+
+Status measure_virtually(edge_recorder *recorder, const edge_plan &plan, edge_invoke_fn invoke,
+                         void *context, MeasureReport *report) {
+  return measure_by<VirtualClock>(recorder, plan, invoke, context, report);
 }
 
 }  // namespace edge

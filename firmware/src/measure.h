@@ -18,6 +18,10 @@ struct MeasureReport {
 Status measure(edge_recorder *recorder, const edge_plan &plan, edge_invoke_fn invoke, void *context,
                MeasureReport *report);
 
+// By VirtualClock, which `invoke` moves on.
+Status measure_virtually(edge_recorder *recorder, const edge_plan &plan, edge_invoke_fn invoke,
+                         void *context, MeasureReport *report);
+
 }  // namespace edge
 
 #endif  // EDGE_MEASURE_H

@@ -97,10 +97,10 @@ int32_t first_invoke(edge_model *model) {
   Engine &engine = *model->engine;
   const RuntimeCall call("invoking the model for the first time");
   StderrCapture capture;
-  const uint64_t begin = clock_ns();
-  const Status status(engine.invoke());
-  engine.cold_start.elapsed_ns[EDGE_COLD_INVOKE] = clock_ns() - begin;
-  engine.cold_start.rss_bytes[EDGE_COLD_INVOKE] = resident_bytes();
+  const Status status = [&] {
+    const ColdStep taken(&engine.cold_start, EDGE_COLD_INVOKE);
+    return Status(engine.invoke());
+  }();
   const std::string said = capture.finish();
   engine.runtime_log += said;
   if (!status.ok()) return explain(status, said, model->path.c_str()).code();

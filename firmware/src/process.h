@@ -4,6 +4,10 @@
 
 #include <stdint.h>
 
+#include <string>
+
+#include "error.h"
+
 namespace edge {
 
 struct Disturbance {
@@ -23,6 +27,19 @@ struct Disturbance {
 Disturbance read_disturbance();
 uint64_t resident_bytes();
 uint64_t peak_resident_bytes();
+
+// Only on these processors from now on: `4-7` or `0,2`.
+Status run_on(const std::string &cpus);
+
+// What became of asking not to be disturbed; the kernel may refuse either.
+struct Undisturbed {
+  int32_t nice = 0;
+  bool memory_locked = false;
+};
+// The highest priority that is given.
+Undisturbed raise_priority();
+// Whatever is in memory now stays there.
+void lock_memory(Undisturbed *undisturbed);
 
 }  // namespace edge
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <memory>
 #include <new>
 
@@ -79,14 +80,25 @@ int32_t edge_recorder_open(const char *path, uint64_t capacity, edge_recorder **
   return edge::open_recorder(path, capacity, recorder).code();
 }
 
+int32_t edge_recorder_wait(edge_recorder *recorder, const edge_plan *plan, uint64_t *due_ns) {
+  return recorder->schedule.wait<edge::RealClock>(*plan, &recorder->paces, due_ns).code();
+}
+
+int32_t edge_recorder_paces(const edge_recorder *recorder, edge_pace *paces, int32_t capacity) {
+  const int32_t count = std::min(recorder->paces.count(), capacity);
+  std::copy_n(recorder->paces.begin(), std::max(count, 0), paces);
+  return recorder->paces.count();
+}
+
 int32_t edge_recorder_append(edge_recorder *recorder, uint64_t start_ns, uint64_t elapsed_ns,
-                             uint32_t iterations) {
+                             uint32_t iterations, uint64_t due_ns) {
   if (recorder->full()) {
     return edge::fail(EDGE_NO_SPACE, "the recording is full: it was made for %llu samples",
                       static_cast<unsigned long long>(recorder->header->capacity))
         .code();
   }
-  recorder->append({start_ns, elapsed_ns, iterations, sched_getcpu()});
+  recorder->append(
+      {start_ns, elapsed_ns, iterations, sched_getcpu(), due_ns != 0 ? due_ns : start_ns});
   return EDGE_OK;
 }
 

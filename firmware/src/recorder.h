@@ -4,6 +4,8 @@
 
 #include "edge.h"
 #include "file.h"
+#include "pace.h"
+#include "schedule.h"
 
 struct edge_recorder {
   edge::Descriptor file;
@@ -11,6 +13,8 @@ struct edge_recorder {
   edge_sample *samples = nullptr;
   size_t mapping_bytes = 0;
   edge_measured measured = {};  // by the last measurement
+  edge::Paces paces;
+  edge::Schedule schedule;
 
   ~edge_recorder();
   bool full() const { return header->count >= header->capacity; }

@@ -105,9 +105,15 @@ Status report_model(const ModelFlags &flags, const edge_model *model,
   for (int i = 0; i < EDGE_COLD_STEPS; ++i) {
     json->key(steps[i]).number(engine.cold_start.elapsed_ns[i]);
   }
-  json->key("rss_bytes").begin_array();
-  for (const uint64_t bytes : engine.cold_start.rss_bytes) json->number(bytes);
-  json->end_array();
+  const auto per_step = [&](const char *key, const uint64_t (&values)[EDGE_COLD_STEPS]) {
+    json->key(key).begin_array();
+    for (const uint64_t value : values) json->number(value);
+    json->end_array();
+  };
+  per_step("rss_bytes", engine.cold_start.rss_bytes);
+  per_step("peak_rss_bytes", engine.cold_start.peak_bytes);
+  per_step("minor_faults", engine.cold_start.minor_faults);
+  per_step("major_faults", engine.cold_start.major_faults);
   json->end_object();
   json->key("peak_rss_bytes").number(peak_resident_bytes());
 

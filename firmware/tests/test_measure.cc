@@ -65,13 +65,13 @@ TEST(measure, records_every_sample) {
   test::TemporaryFolder folder;
   const std::string path = folder.file("s.bin");
   edge_recorder *recorder = open_recorder(path, 100);
-  CHECK(size_of(path) == 64 + 100 * 24);
+  CHECK(size_of(path) == 64 + 100 * 32);
   Counter counter;
   const edge_plan plan = plan_of(20, 5);
   CHECK(edge_measure(recorder, &plan, count, &counter) == EDGE_OK);
   CHECK(counter.calls == 3 + 20 * 5);
   CHECK(edge_recorder_close(recorder) == EDGE_OK);
-  CHECK(size_of(path) == 64 + 20 * 24);
+  CHECK(size_of(path) == 64 + 20 * 32);
 
   edge_recording recording;
   CHECK(edge_recording_map(path.c_str(), &recording) == EDGE_OK);
@@ -144,7 +144,7 @@ TEST(measure, signals_end_it_and_keep_the_samples) {
     CHECK(edge_measure(recorder, &plan, count, &counter) == EDGE_INTERRUPTED);
     CHECK(test::says("after 7 samples"));
     CHECK(edge_recorder_close(recorder) == EDGE_OK);
-    CHECK(size_of(path) == 64 + 7 * 24);
+    CHECK(size_of(path) == 64 + 7 * 32);
     struct sigaction now;
     sigaction(number, nullptr, &now);
     CHECK(now.sa_handler == SIG_DFL);
@@ -186,8 +186,8 @@ TEST(recording, is_readable_while_it_grows) {
   CHECK(edge_recording_map(path.c_str(), &recording) == EDGE_OK);
   CHECK(recording.count == 0);
   edge_recording_unmap(&recording);
-  recorder->append({1, 2, 3, 4});
-  recorder->append({5, 6, 7, 8});
+  recorder->append({1, 2, 3, 4, 1});
+  recorder->append({5, 6, 7, 8, 5});
   CHECK(edge_recording_map(path.c_str(), &recording) == EDGE_OK);
   CHECK(recording.count == 2 && recording.samples[1].iterations == 7);
   CHECK(recording.remainder_bytes == 0);
@@ -195,7 +195,7 @@ TEST(recording, is_readable_while_it_grows) {
   CHECK(edge_recorder_close(recorder) == EDGE_OK);
 
   // Cut in the middle of the second sample.
-  CHECK(truncate(path.c_str(), 64 + 24 + 10) == 0);
+  CHECK(truncate(path.c_str(), 64 + 32 + 10) == 0);
   CHECK(edge_recording_map(path.c_str(), &recording) == EDGE_OK);
   CHECK(recording.count == 1 && recording.remainder_bytes == 10);
   edge_recording_unmap(&recording);
@@ -224,7 +224,7 @@ TEST(abi, layout_is_what_the_header_says) {
   edge_abi_layout layout;
   edge_layout(&layout);
   CHECK(layout.abi_version == edge_abi_version());
-  CHECK(layout.sample_bytes == 24 && layout.header_bytes == 64 && layout.header_count == 32);
+  CHECK(layout.sample_bytes == 32 && layout.header_bytes == 64 && layout.header_count == 32);
 }
 
 }  // namespace edge

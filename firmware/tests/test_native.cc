@@ -105,9 +105,9 @@ TEST(recorder, takes_samples_of_other_clocks) {
   const std::string path = folder.file("s.bin");
   edge_recorder *recorder = nullptr;
   CHECK(edge_recorder_open(path.c_str(), 2, &recorder) == EDGE_OK);
-  CHECK(edge_recorder_append(recorder, 1000, 10, 3) == EDGE_OK);
-  CHECK(edge_recorder_append(recorder, 2000, 20, 4) == EDGE_OK);
-  CHECK(edge_recorder_append(recorder, 3000, 30, 5) == EDGE_NO_SPACE && test::says("2 samples"));
+  CHECK(edge_recorder_append(recorder, 1000, 10, 3, 0) == EDGE_OK);
+  CHECK(edge_recorder_append(recorder, 2000, 20, 4, 1900) == EDGE_OK);
+  CHECK(edge_recorder_append(recorder, 3000, 30, 5, 0) == EDGE_NO_SPACE && test::says("2 samples"));
   edge_recorder_set_costs(recorder, 5, 7);
   CHECK(edge_recorder_close(recorder) == EDGE_OK);
   edge_recording recording;

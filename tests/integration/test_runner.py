@@ -652,7 +652,7 @@ def test_bench_records(runner: Runner, tmp_path: Path, host_tree: Path) -> None:
         assert report[key] >= 0
     content = recording.read_bytes()
     assert content[:8] == b"EDGESMPL"
-    assert len(content) == 64 + 50 * 24
+    assert len(content) == 64 + 50 * 32
     samples = np.frombuffer(content[64:], "<u8,<u8,<u4,<i4")
     assert (samples["f2"] == 3).all()
     assert (np.diff(samples["f0"].astype(np.int64)) > 0).all()
@@ -693,7 +693,7 @@ def test_bench_keeps_its_samples_when_stopped(runner: Runner, tmp_path: Path) ->
     assert errors.startswith("edge-run: stopped by SIGTERM after ")
     report = json.loads(output)
     assert report["ended_by"] == "signal"
-    assert recording.stat().st_size == 64 + 24 * report["samples"]
+    assert recording.stat().st_size == 64 + 32 * report["samples"]
     assert count_in(recording) == report["samples"] >= 100
 
 

@@ -6,12 +6,14 @@ from edge import abi
 from edge.errors import BoardError, HostError, UsageError
 
 
-def test_a_sample_is_24_bytes_in_the_documented_order() -> None:
+def test_a_sample_is_32_bytes_in_the_documented_order() -> None:
     dtype = abi.sample_dtype()
-    assert dtype.itemsize == 24
-    assert dtype.names == ("start_ns", "elapsed_ns", "iterations", "cpu")
-    assert [dtype.fields[name][1] for name in dtype.names] == [0, 8, 16, 20]  # type: ignore[index]
-    assert [str(dtype[name]) for name in dtype.names] == ["uint64", "uint64", "uint32", "int32"]
+    assert dtype.itemsize == 32
+    assert dtype.names == ("start_ns", "elapsed_ns", "iterations", "cpu", "due_ns")
+    offsets = [dtype.fields[name][1] for name in dtype.names]  # type: ignore[index]
+    assert offsets == [0, 8, 16, 20, 24]
+    kinds = [str(dtype[name]) for name in dtype.names]
+    assert kinds == ["uint64", "uint64", "uint32", "int32", "uint64"]
 
 
 def test_the_declarations_hold_no_preprocessor_line() -> None:

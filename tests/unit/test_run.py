@@ -136,6 +136,7 @@ def watched(values: npt.ArrayLike, cpu_ns: int, **columns: list[float]) -> Run:
     run = made(values)
     records = run.samples.records
     records["start_ns"] = np.linspace(0, 10e9, len(records)).astype(np.uint64)
+    records["due_ns"] = records["start_ns"]
     named = {name.replace("__", "/"): np.array(v, dtype=float) for name, v in columns.items()}
     named["cost_ns"] = np.full(11, 1e5)
     seen = Environment(np.arange(11, dtype=np.int64) * 1_000_000_000, named, 100, 1000)
