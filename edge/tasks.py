@@ -725,7 +725,7 @@ def bench(
             choice = _choice(group[0], runtime, lib, options)
             wanted = deploy_module.prepared(opened, found, report.progress, choice)
             if profile:
-                profile_module.check(wanted)
+                profile_module.check(wanted.engine)
             with deploy_module.staged(opened, wanted, report.progress, wait_s=wait_s):
                 for item in wanted.models:
                     arguments = (opened, wanted, item, plan, library, report.progress)
