@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # a table of boards should not wait for SSH and scipy to be i
     from edge.installed import Installed
     from edge.machine import Access
     from edge.preflight import Finding
+    from edge.profile import Profile
     from edge.reference import Arrays
     from edge.rounds import Measured
     from edge.run import Run
@@ -884,6 +885,77 @@ def split_lines(split: Split) -> list[str]:
 
 def split_json(split: Split) -> dict[str, Any]:
     return dataclasses.asdict(split)
+
+
+def profile_table(profile: Profile) -> Table:
+    """Operators, the slowest first; their sum, what is left of the invocation, and the whole."""
+    label = ", emulated" if profile.emulated else ""
+    made = table(
+        f"{profile.model}: one invocation with the profiler on, by operators{label}",
+        ["operator", "node", "run by", "runs", "median", "share"],
+        left=3,
+    )
+
+    def row(*words: str, ns: float) -> None:
+        signed = ("-" if ns < 0 else "") + duration(abs(ns))
+        made.add_row(*words, signed, f"{100 * ns / profile.invoke_ns:.1f} %")
+
+    for each in profile.operators:
+        inside = ", ".join(f"{number} {name}" for name, number in each.contains.items())
+        row(
+            inside or each.name,
+            f"{each.subgraph}:{each.node}" if each.subgraph else str(each.node),
+            each.by,
+            f"{each.median_runs:g}",
+            ns=each.median_ns,
+        )
+    made.add_section()
+    row("all operators", "", "", "", ns=profile.operators_ns)
+    row("the rest: the interpreter, and the profiler", "", "", "", ns=profile.rest_ns)
+    row("the invocation", "", "", "", ns=profile.invoke_ns)
+    return made
+
+
+def profile_lines(profile: Profile) -> list[str]:
+    """What the profiler cost, and what the table can't say."""
+    lines = [
+        f"with the profiler {duration(profile.invoke_ns)} (median of {len(profile.invokes_ns)}), "
+        f"without it {duration(profile.unprofiled_ns)}: {100 * profile.cost:+.1f} %; shares are of "
+        "the first"
+    ]
+    if any(each.delegated for each in profile.operators):
+        lines.append(
+            "a delegate's node is timed as a whole, for the runtime tells nothing from inside; "
+            "--no-xnnpack shows the same operators as built-in kernels, which take other times"
+        )
+    return lines
+
+
+def profile_json(profile: Profile) -> dict[str, Any]:
+    """Without each single time, which profile.json has."""
+    return {
+        "model": profile.model,
+        "engine": profile.engine,
+        "emulated": profile.emulated,
+        "invocations": len(profile.invokes_ns),
+        "invoke_ns": profile.invoke_ns,
+        "unprofiled_ns": profile.unprofiled_ns,
+        "operators_ns": profile.operators_ns,
+        "rest_ns": profile.rest_ns,
+        "operators": [
+            {
+                "name": each.name,
+                "subgraph": each.subgraph,
+                "node": each.node,
+                "by": each.by,
+                "contains": each.contains,
+                "runs": each.median_runs,
+                "median_ns": each.median_ns,
+                "share": each.median_ns / profile.invoke_ns,
+            }
+            for each in profile.operators
+        ],
+    }
 
 
 def estimate(found: Estimate) -> str:

@@ -33,7 +33,7 @@ OUTPUTS_LIMIT_BYTES = 512 << 20
 _SLOWEST_LINK_BYTES_PER_S = 50_000.0
 """Inputs may take as long as they do at this rate, besides the run itself."""
 
-VERBS = frozenset({"infer", "bench", "inspect", "split", "facts"})
+VERBS = frozenset({"infer", "bench", "inspect", "profile", "split", "facts"})
 
 _CRASHED = ("edge-run: the runtime crashed", "edge-run: crashed")
 

@@ -713,6 +713,7 @@ def bundle(
         "rounds": "processes per model at most, with --until",
         "cold": "open each model in so many fresh processes, and show each step of the cold start",
         "strict": "end with exit code 7 if a run is not trusted",
+        "profile": "then, in a process of its own, say which operators the time goes to",
         "wait": _WAIT,
     },
 )
@@ -745,6 +746,7 @@ def bench(
     until: str | None = None,
     rounds: str = "50",
     cold: str = "0",
+    profile: bool = False,
     strict: bool = False,
     wait: str = "0",
     json: bool = False,
@@ -758,6 +760,7 @@ def bench(
     invoke bench --board orangepi-5 --model m.tflite --cpus big --set governor=performance
     invoke bench --board rpi4 --model m.tflite --until 1%
     invoke bench --board rpi4 --model m.tflite --cold 20
+    invoke bench --board rpi4 --model m.tflite --profile
 
     Every sample is kept; docs/measuring.md says how to read the result. Engines native and python
     together run by turns on one interpreter: the table then splits a call into its parts.
@@ -766,6 +769,7 @@ def bench(
     from edge import board as board_module
     from edge import build as build_module
     from edge import deploy as deploy_module
+    from edge import profile as profile_module
     from edge import report, session
     from edge import run as run_module
     from edge.errors import UsageError
@@ -789,6 +793,8 @@ def bench(
     if (plan.rate_per_s or plan.idle_s) and any(len(each) > 1 for each in groups):
         raise UsageError("--rate and --idle: measure native and python one by one, not together")
     in_rounds = _rounds_wanted(until, rounds, cold)
+    if in_rounds and profile:
+        raise UsageError("--profile goes with a single measurement, not with --until or --cold")
     wait_s = _seconds("--wait", wait)
     target = board_module.load(board, host=host)
     for group in groups:
@@ -798,14 +804,19 @@ def bench(
     if in_rounds:
         choices = [_choice(name, runtime, lib, options) for name in _engines(engine)]
         with session.connect(target, report.progress) as opened:
-            _in_rounds(opened, found, choices, plan, library, in_rounds, wait_s, json)
+            in_fresh = _in_rounds(opened, found, choices, plan, library, in_rounds, wait_s, json)
+        if strict:
+            run_module.insist(in_fresh)
         return
     runs: list[Any] = []
     splits: list[Any] = []
+    profiles: list[Any] = []
     with session.connect(target, report.progress) as opened:
         for group in groups:
             choice = _choice(group[0], runtime, lib, options)
             wanted = deploy_module.prepared(opened, found, report.progress, choice)
+            if profile:
+                profile_module.check(wanted.engine)
             with deploy_module.staged(opened, wanted, report.progress, wait_s=wait_s):
                 for item in wanted.models:
                     arguments = (opened, wanted, item, plan, library, report.progress)
@@ -817,13 +828,17 @@ def bench(
                         both, parts = bench_module.split(*arguments, command=_command())
                         runs += both
                         splits.append(parts)
+                    if profile:
+                        given = (opened, wanted, item, runs[-1], report.progress)
+                        profiles.append(profile_module.take(*given))
     if json:
         found_runs = [report.run_json(run) for run in runs]
-        report.print_json(
-            {"runs": found_runs, "splits": [report.split_json(s) for s in splits]}
-            if splits
-            else found_runs
-        )
+        more = {
+            "splits": [report.split_json(each) for each in splits],
+            "profiles": [report.profile_json(each) for each in profiles],
+        }
+        more = {key: values for key, values in more.items() if values}
+        report.print_json({"runs": found_runs, **more} if more else found_runs)
         if strict:
             run_module.insist(runs)
         return
@@ -836,6 +851,10 @@ def bench(
     for run in runs:
         report.print_line(f"{run.model}, engine {run.engine}, {run.runtime}:")
         for line in report.run_lines(run):
+            report.print_line(f"  {line}")
+    for each in profiles:
+        report.print_table(report.profile_table(each))
+        for line in report.profile_lines(each):
             report.print_line(f"  {line}")
     if strict:
         run_module.insist(runs)
@@ -865,8 +884,8 @@ def _in_rounds(
     wanted: Any,
     wait_s: float,
     json: bool,
-) -> None:
-    """bench --until and --cold: each model with each engine, in processes of its own."""
+) -> list[Any]:
+    """bench --until and --cold: each model with each engine, in processes of its own; the runs."""
     from edge import deploy as deploy_module
     from edge import report, rounds
 
@@ -892,14 +911,16 @@ def _in_rounds(
                         ),
                     )
                 )
-    title = report.title(opened.board.name, results[0].runs[0].emulated)
+    runs = [run for each in results for run in each.runs]
+    title = report.title(opened.board.name, runs[0].emulated)
     if json:
         report.print_json([report.in_rounds_json(each) for each in results])
-        return
+        return runs
     report.print_table((report.cold_table if cold else report.until_table)(results, title))
     for each in results:
         for line in (report.cold_lines if cold else report.until_lines)(each):
             report.print_line(line)
+    return runs
 
 
 @task(

@@ -45,10 +45,15 @@ tflite::Result Delegation::hook(tflite::Context *context, tflite::Delegate *dele
   auto subgraph = std::find_if(subgraphs.begin(), subgraphs.end(),
                                [&](const Subgraph &each) { return each.context == context; });
   if (subgraph == subgraphs.end()) {
-    subgraph = subgraphs.insert(subgraphs.end(), {context, plan_of(context), {}});
+    subgraph = subgraphs.insert(subgraphs.end(), {context, plan_of(context), {}, {}});
+    subgraph->after = subgraph->before;
   }
   const tflite::Result result = watched->inner(context, delegate);
-  subgraph->after = plan_of(context);
+  const std::vector<int32_t> earlier = std::exchange(subgraph->after, plan_of(context));
+  for (const int32_t node : subgraph->after) {
+    if (holds(earlier, node)) continue;
+    subgraph->made.emplace_back(node, static_cast<size_t>(watched - current->watched_.begin()));
+  }
   return result;
 }
 
@@ -57,6 +62,7 @@ void Delegation::tell(Engine *engine) const {
   engine->delegation.nodes_delegated = 0;
   engine->delegation.partitions = 0;
   engine->nodes.clear();
+  engine->delegate_nodes.clear();
   int32_t number = 0;
   for (const Subgraph &subgraph : subgraphs_) {
     for (const int32_t node : subgraph.before) {
@@ -64,6 +70,9 @@ void Delegation::tell(Engine *engine) const {
     }
     for (const int32_t node : subgraph.after) {
       if (!holds(subgraph.before, node)) ++engine->delegation.partitions;
+    }
+    for (const auto &[node, delegate] : subgraph.made) {
+      engine->delegate_nodes.push_back({number, node, delegate});
     }
     engine->delegation.nodes_total += static_cast<int32_t>(subgraph.before.size());
     ++number;

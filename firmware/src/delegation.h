@@ -2,6 +2,7 @@
 #ifndef EDGE_DELEGATION_H
 #define EDGE_DELEGATION_H
 
+#include <utility>
 #include <vector>
 
 #include "engine.h"
@@ -35,6 +36,7 @@ class Delegation {
     tflite::Context *context;
     std::vector<int32_t> before;
     std::vector<int32_t> after;
+    std::vector<std::pair<int32_t, size_t>> made;  // nodes, and by which of those watched
   };
   static Prepare hook;
   static thread_local Delegation *current;

@@ -19,6 +19,13 @@ void Engine::warn_of_xnnpack(const std::string &text) {
   without_xnnpack = text;
 }
 
+const std::string *Engine::delegate_of(int64_t subgraph, int64_t node) const {
+  for (const DelegateNode &each : delegate_nodes) {
+    if (each.subgraph == subgraph && each.node == node) return &delegates[each.delegate];
+  }
+  return nullptr;
+}
+
 Status no_signature(const char *key, const std::vector<std::string> &known) {
   return fail(EDGE_BAD_INPUT, "there is no signature '%s'; %s%s", key,
               known.empty() ? "the model has none" : "the model's are ", quoted(known).c_str());

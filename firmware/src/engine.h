@@ -57,6 +57,15 @@ class Engine {
   bool nodes_known = false;            // `nodes` says which ones were delegated, not only how many
   std::vector<edge_node> nodes;        // that a delegate took
   std::vector<std::string> delegates;  // that were asked, by name
+  // Nodes that stand for what a delegate took; `delegate` counts in `delegates`.
+  struct DelegateNode {
+    int32_t subgraph;
+    int32_t node;
+    size_t delegate;
+  };
+  std::vector<DelegateNode> delegate_nodes;
+  // nullptr if the node is no delegate's.
+  const std::string *delegate_of(int64_t subgraph, int64_t node) const;
   std::string runtime_version;
   std::string runtime_log;  // what the library printed while the model was opened
   std::vector<std::string> warnings;

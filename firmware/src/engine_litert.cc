@@ -17,6 +17,7 @@
 #include "file.h"
 #include "library.h"
 #include "litert_c.h"
+#include "profiler.h"
 #include "sha256.h"
 #include "shape.h"
 
@@ -132,7 +133,7 @@ class Observer {
  public:
   explicit Observer(const litert::Api *api) : api_(api) {
     delegate_.begin.prepare = prepare;
-    delegate_.flags = litert::delegate_allows_dynamic_tensors;
+    delegate_.flags = tflite::allow_dynamic_tensors;
     current = this;
   }
   ~Observer() { current = nullptr; }
@@ -258,6 +259,13 @@ class LitertEngine final : public Engine {
   Status open_steps(const edge_options &options) {
     if (options.delegate_path != nullptr) {
       return fail(EDGE_USAGE, "external delegates are for --engine tflite; LiteRT takes none");
+    }
+    if (wanted_profiler() != nullptr) {
+      return fail(
+          EDGE_USAGE,
+          "there is no time per operator with --engine litert, whose profiler edge does not "
+          "call: take --engine tflite, with libLiteRt.so of ai-edge-litert 2.1.0 for "
+          "aarch64");
     }
     EDGE_TRY(step(EDGE_COLD_LIBRARY, "being loaded",
                   [&] { return library_.open(options.library_path); }));

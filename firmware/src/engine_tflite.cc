@@ -13,6 +13,7 @@
 #include "delegation.h"
 #include "explain.h"
 #include "library.h"
+#include "profiler.h"
 #include "shape.h"
 #include "tflite_c.h"
 
@@ -46,6 +47,7 @@ Status load_api(const Library &library, tflite::Api *api) {
   EDGE_TRY(library.require("TfLiteTensorQuantizationParams", &api->tensor_quantization));
   library.find("TfLiteModelCreateFromFileWithErrorReporter",
                &api->model_create_from_file_reporting);
+  library.find("TfLiteInterpreterOptionsSetTelemetryProfiler", &api->options_set_profiler);
   library.find("TfLiteInterpreterModifyGraphWithDelegate", &api->modify_with_delegate);
   library.find("TfLiteOpaqueTensorGetNumDimsSignature", &api->tensor_open_rank);
   library.find("TfLiteOpaqueTensorGetDimSignature", &api->tensor_open_dim);
@@ -147,6 +149,13 @@ class TfliteEngine final : public Engine {
       EDGE_TRY(load_api(library_, &api_));
       return options.signature != nullptr ? load_signature_api(library_, &api_) : Status();
     }));
+    if (wanted_profiler() != nullptr && api_.options_set_profiler == nullptr) {
+      return fail(EDGE_BAD_LIBRARY,
+                  "this runtime has no profiler: %s lacks "
+                  "TfLiteInterpreterOptionsSetTelemetryProfiler; take libLiteRt.so of "
+                  "ai-edge-litert 2.1.0 for aarch64",
+                  options.library_path);
+    }
     const char *version = api_.version();
     runtime_version = version != nullptr ? version : "";
     return step(EDGE_COLD_MODEL, "loading the model", [&] {
@@ -197,6 +206,7 @@ class TfliteEngine final : public Engine {
       if (options_ == nullptr) return fail(EDGE_NO_MEMORY, "no memory for the runtime's options");
       api_.options_set_reporter(options_, report, this);
       api_.options_set_threads(options_, options.threads);
+      if (wanted_profiler() != nullptr) api_.options_set_profiler(options_, &profiler_);
       if (external) EDGE_TRY(create_external(options));
       if (xnnpack) EDGE_TRY(create_xnnpack(options.threads));
       nodes_known = true;
@@ -267,6 +277,11 @@ class TfliteEngine final : public Engine {
   }
 
   void add_delegate(tflite::Delegate *delegate, const char *name) {
+    // What a delegate would tell itself, XNNPACK first of all, doesn't come through the C API. So
+    // its nodes are timed by the runtime, each as a whole.
+    if (wanted_profiler() != nullptr) {
+      reinterpret_cast<tflite::WholeDelegate *>(delegate)->flags &= ~tflite::profiles_itself;
+    }
     delegates_.push_back(delegate);
     delegates.push_back(name);
     delegation.applied = 1;
@@ -401,10 +416,26 @@ class TfliteEngine final : public Engine {
     *reported += '\n';
   }
 
+  // Bare functions: the profiler is their structure's data.
+  static tflite::TelemetryProfiler telling(Profiler *profiler) {
+    using Telemetry = tflite::TelemetryProfiler;
+    return {
+        profiler,
+        [](Telemetry *, const char *, uint64_t) {},
+        [](Telemetry *, const char *, int64_t, int64_t, uint64_t) {},
+        [](Telemetry *, const char *, const void *) {},
+        [](Telemetry *self, const char *name, int64_t node, int64_t subgraph) {
+          return static_cast<Profiler *>(self->data)->begin(name, node, subgraph);
+        },
+        [](Telemetry *self, uint32_t handle) { static_cast<Profiler *>(self->data)->end(handle); },
+        [](Telemetry *, const char *, uint64_t, int64_t, int64_t) {}};
+  }
+
   Library library_{
       "it doesn't offer the TfLite C API that edge speaks: take a library that does, such as "
       "libLiteRt.so of ai-edge-litert 2.1.0 for aarch64"};
   tflite::Api api_{};
+  tflite::TelemetryProfiler profiler_ = telling(wanted_profiler());
   tflite::Model *model_ = nullptr;
   tflite::Options *options_ = nullptr;
   std::unique_ptr<ExternalDelegate> external_;

@@ -71,15 +71,7 @@ struct Quantization {
 constexpr size_t buffer_alignment = 64;
 
 // A delegate as a whole: the runtime reads the flags, and tests the callbacks that are left null.
-struct Delegate {
-  tflite::Delegate begin;
-  void *copy_from_buffer;
-  void *copy_to_buffer;
-  void *free_buffer;
-  int64_t flags;
-  void *opaque_builder;
-};
-constexpr int64_t delegate_allows_dynamic_tensors = 1;
+using Delegate = tflite::WholeDelegate;
 
 struct Version {
   int major;

@@ -9,6 +9,7 @@
 #include "facts.h"
 #include "infer.h"
 #include "inspect.h"
+#include "profile.h"
 #include "store.h"
 #include "watch.h"
 
@@ -18,6 +19,7 @@ constexpr const char *help = R"(usage: edge-run VERB [flags]
 
   infer    run a model on given inputs
   bench    measure a model, sample by sample
+  profile  say which operators a model's time goes to
   inspect  say what a model becomes here, without running it
   facts    say what this board is
   watch    record how this board is, for as long as something else is measured
@@ -54,8 +56,9 @@ struct Verb {
 };
 
 constexpr Verb verbs[] = {
-    {"infer", edge::infer_main}, {"bench", edge::bench_main}, {"inspect", edge::inspect_main},
-    {"facts", edge::facts_main}, {"watch", edge::watch_main}, {"store", store_main},
+    {"infer", edge::infer_main},     {"bench", edge::bench_main}, {"profile", edge::profile_main},
+    {"inspect", edge::inspect_main}, {"facts", edge::facts_main}, {"watch", edge::watch_main},
+    {"store", store_main},
 };
 
 }  // namespace

@@ -12,20 +12,6 @@
 namespace edge {
 namespace {
 
-// The whole of TFLite's delegate structure: the runtime reads the flags, and tests the callbacks
-// that are left null.
-struct WholeDelegate {
-  tflite::Delegate begin;
-  void *copy_from_buffer = nullptr;
-  void *copy_to_buffer = nullptr;
-  void *free_buffer = nullptr;
-  int64_t flags = 0;
-  void *opaque_builder = nullptr;
-};
-
-// Without it the runtime would refuse dynamic tensors, and all delegates after this one.
-constexpr int64_t allow_dynamic_tensors = 1;
-
 using ReadPlan = tflite::Result(tflite::Context *, tflite::IntArray **);
 
 struct Subgraph {
@@ -48,7 +34,8 @@ class Observer {
   Observer() {
     delegate_.begin.data = this;
     delegate_.begin.prepare = prepare;
-    delegate_.flags = allow_dynamic_tensors;
+    // Else the runtime would refuse dynamic tensors, and all delegates after this one.
+    delegate_.flags = tflite::allow_dynamic_tensors;
   }
 
   void *delegate() { return &delegate_; }
@@ -100,7 +87,7 @@ class Observer {
     return 0;
   }
 
-  WholeDelegate delegate_ = {};
+  tflite::WholeDelegate delegate_ = {};
   std::vector<Subgraph> subgraphs_;
 };
 

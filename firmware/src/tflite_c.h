@@ -35,6 +35,19 @@ struct Delegate {
   Result (*prepare)(Context *context, Delegate *delegate);
 };
 
+// All of it: the runtime reads the flags, and tests the callbacks that are left null.
+struct WholeDelegate {
+  Delegate begin;
+  void *copy_from_buffer = nullptr;
+  void *copy_to_buffer = nullptr;
+  void *free_buffer = nullptr;
+  int64_t flags = 0;
+  void *opaque_builder = nullptr;
+};
+constexpr int64_t allow_dynamic_tensors = 1;
+// The runtime tells a profiler nothing of this delegate's nodes, for the delegate does so itself.
+constexpr int64_t profiles_itself = 4;
+
 struct Quantization {
   float scale;
   int32_t zero_point;
@@ -49,6 +62,24 @@ struct XnnpackOptions {
 
 using Reporter = void(void *user_data, const char *format, va_list arguments);
 
+// Given to an interpreter, told of what it does. All of it has to be there: the runtime tests
+// nothing. `begin_operator` gives a handle for `end_operator`; both are called around each operator
+// of the execution plan, for a delegate's nodes too. The declaration of the runtime's own promises
+// nothing to later versions; edge has called it in 1.4 to 2.1.
+struct TelemetryProfiler {
+  void *data;
+  void (*event)(TelemetryProfiler *profiler, const char *name, uint64_t status);
+  void (*operator_event)(TelemetryProfiler *profiler, const char *name, int64_t node,
+                         int64_t subgraph, uint64_t status);
+  void (*settings)(TelemetryProfiler *profiler, const char *name, const void *settings);
+  uint32_t (*begin_operator)(TelemetryProfiler *profiler, const char *name, int64_t node,
+                             int64_t subgraph);
+  void (*end_operator)(TelemetryProfiler *profiler, uint32_t handle);
+  // What a delegate measured itself, inside of its node.
+  void (*operator_time)(TelemetryProfiler *profiler, const char *name, uint64_t elapsed_us,
+                        int64_t node, int64_t subgraph);
+};
+
 struct Api {
   const char *(*version)();
 
@@ -62,6 +93,8 @@ struct Api {
   void (*options_set_threads)(Options *options, int32_t threads);
   void (*options_set_reporter)(Options *options, Reporter *reporter, void *user_data);
   void (*options_add_delegate)(Options *options, Delegate *delegate);
+  // Optional.
+  void (*options_set_profiler)(Options *options, TelemetryProfiler *profiler);
 
   Interpreter *(*interpreter_create)(const Model *model, const Options *options);
   void (*interpreter_delete)(Interpreter *interpreter);

@@ -51,7 +51,7 @@ FLOORS = (
     ),
     ("edge.terminal", "edge.switch", "edge.archive", "edge.setting"),
     ("edge.agreement", "edge.runner", "edge.watch", "edge.bootstrap", "edge.cooling"),
-    ("edge.deploy", "edge.bench", "edge.inspection", "edge.installed"),
+    ("edge.deploy", "edge.bench", "edge.inspection", "edge.installed", "edge.profile"),
     ("edge.bundle", "edge.fleet", "edge.canary", "edge.arm", "edge.rounds"),
     ("edge.report",),
     ("edge.tasks",),

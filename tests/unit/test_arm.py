@@ -28,8 +28,8 @@ def test_every_flag_arrives() -> None:
     found = parsed(
         "--model other.tflite --engine tflite --runtime r --lib l.so --toolchain gnu --lto "
         "--cflags=-Os --delegate external:d.so?a=b --threads 4 --batch 2 --signature s "
-        "--shape x=1x2 --shape y=3 --no-xnnpack --cpus 0,2-3 --undisturbed --set /p=1 --set /q=2 "
-        "--rate 20 --poisson --idle 0.5"
+        "--shape x=1x2 --shape y=3 --no-xnnpack --cpus 0,2-3 --undisturbed "
+        "--set governor=a --set governor=b --rate 20 --poisson"
     )
     assert found.model == Path("other.tflite")
     delegate = Delegate("d.so", settings=(("a", "b"),))
@@ -38,8 +38,13 @@ def test_every_flag_arrives() -> None:
     assert (options.threads, options.batch, options.signature) == (4, 2, "s")
     assert options.shapes == (("x", (1, 2)), ("y", (3,)))
     assert options.delegate == delegate and not options.xnnpack
-    assert (plan.cpus, plan.undisturbed, plan.settings) == ("0,2-3", True, ("/p=1", "/q=2"))
-    assert (plan.rate_per_s, plan.poisson, plan.idle_s) == (20.0, True, 0.5)
+    assert (plan.cpus, plan.undisturbed, plan.settings) == (
+        "0,2-3",
+        True,
+        ("governor=a", "governor=b"),
+    )
+    assert (plan.rate_per_s, plan.poisson, plan.idle_s) == (20.0, True, 0.0)
+    assert parsed("--idle 200ms").plan.idle_s == 0.2
     assert (plan.count, plan.duration_s) == (7, 1.0)
 
 

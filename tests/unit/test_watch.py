@@ -48,9 +48,8 @@ def watched(
     warned: list[str] = []
     release: Any = Release()
     with watch.over(
-        *(here, release, FOLDER),
+        *(here, release, FOLDER, FOLDER / "samples.bin"),
         settings=settings,
-        recording=None if live is None else FOLDER / "samples.bin",
         live=live,
         warn=warned.append,
     ) as found:
@@ -63,7 +62,7 @@ def test_settings_before_and_after_are_kept() -> None:
     assert found.told == {**TOLD, "settings_after": {"boost": "0"}}
     assert warned == []
     assert "--set" not in transport.calls[-1].argv
-    assert "--samples" not in transport.calls[-1].argv
+    assert "--tell-ms" not in transport.calls[-1].argv
 
 
 @pytest.mark.parametrize(
@@ -113,7 +112,10 @@ def test_it_is_closed_whatever_happens() -> None:
     transport = FakeTransport().on_start(is_watch, line(TOLD))
     here = Session(board.load("rpi4"), transport, facts.parse(boards.RASPBERRY_PI_4, now_s=0))
     release: Any = Release()
-    with pytest.raises(KeyboardInterrupt), watch.over(here, release, FOLDER):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        watch.over(*(here, release, FOLDER, FOLDER / "samples.bin")),
+    ):
         raise KeyboardInterrupt
     (process,) = transport.processes
     assert getattr(process, "closed")  # noqa: B009
@@ -165,7 +167,7 @@ def test_ticks_reach_the_one_who_asked_until_the_block_ends() -> None:
             over.set()
 
     recording = FOLDER / "samples.bin"
-    with watch.over(here, release, FOLDER, recording=recording, live=live) as found:
+    with watch.over(here, release, FOLDER, recording, live=live) as found:
         assert over.wait(20)
     assert [tick.samples for tick in ticks] == [700, 800]
     assert found.told is not None
