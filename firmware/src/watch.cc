@@ -37,7 +37,8 @@ and how the board is set, last how it is set then.
 
   --series FILE        where to record, best on a memory disk
   --samples FILE       the recording of the measurement that this goes along with: at the end
-                       whoever still records there is ended too
+                       whoever still records there is ended too; and if the input ended without
+                       a line, or a signal came, the files of both and their folder are removed
   --interval-ms MS     from one reading to the next (100)
   --set PATH=VALUE     a setting below /sys/devices/system/cpu for as long as this runs; may be
                        repeated; what was there before is put back at the end, whatever ends it
@@ -140,12 +141,14 @@ class Sources {
   std::vector<char> buffer_ = std::vector<char>(1 << 16);
 };
 
-// Until `deadline_ns`; false when it is time to end.
-bool wait_until(uint64_t deadline_ns) {
+enum class Woken { kInTime, kAsked, kAbandoned };
+
+// Until `deadline_ns`, or until it is time to end: somebody asks for it, or is gone.
+Woken rest_until(uint64_t deadline_ns) {
   for (;;) {
-    if (g_stop != 0) return false;
+    if (g_stop != 0) return Woken::kAbandoned;
     const uint64_t now = clock_ns();
-    if (now >= deadline_ns) return true;
+    if (now >= deadline_ns) return Woken::kInTime;
     const uint64_t left_ns = deadline_ns - now;
     const timespec timeout = {static_cast<time_t>(left_ns / 1000000000),
                               static_cast<long>(left_ns % 1000000000)};
@@ -153,7 +156,8 @@ bool wait_until(uint64_t deadline_ns) {
     if (ppoll(&input, 1, &timeout, nullptr) <= 0) continue;
     char byte;
     const ssize_t got = read(STDIN_FILENO, &byte, 1);
-    if (got >= 0 || (errno != EINTR && errno != EAGAIN)) return false;
+    if (got > 0) return Woken::kAsked;
+    if (got == 0 || (errno != EINTR && errno != EAGAIN)) return Woken::kAbandoned;
   }
 }
 
@@ -166,6 +170,13 @@ struct WatchFlags {
   uint64_t interval_ms = 100;
   uint64_t tell_ms = 0;
 };
+
+// Nobody is there to fetch what is in it. Only what a measurement leaves there is removed.
+void remove_folder(const WatchFlags &flags) {
+  unlink(flags.series.c_str());
+  for (const std::string &path : matching(flags.samples + "*")) unlink(path.c_str());
+  rmdir(flags.samples.substr(0, flags.samples.rfind('/')).c_str());
+}
 
 void report_settings(const std::string &below, Json *told) {
   told->key("settings").begin_object();
@@ -205,7 +216,7 @@ Status tell(Progress *progress, const Sources &sources, const std::vector<int64_
   return print_if_read(told);
 }
 
-Status record(const WatchFlags &flags, Sources *sources, int file) {
+Status record(const WatchFlags &flags, Sources *sources, int file, bool *abandoned) {
   const uint64_t interval_ns = flags.interval_ms * 1000000, tell_ns = flags.tell_ms * 1000000;
   Progress progress(flags.samples);
   std::vector<int64_t> values;
@@ -224,7 +235,9 @@ Status record(const WatchFlags &flags, Sources *sources, int file) {
       tell_due = end + tell_ns;
     }
     due = std::max(due + interval_ns, end);
-    if (!wait_until(due)) return Status();
+    const Woken woken = rest_until(due);
+    *abandoned = woken == Woken::kAbandoned;
+    if (woken != Woken::kInTime) return Status();
   }
 }
 
@@ -262,9 +275,11 @@ Status watch(const WatchFlags &flags) {
   told.end_object();
   EDGE_TRY(told.print());
 
-  const Status recorded = record(flags, &sources, file.get());
+  bool abandoned = false;
+  const Status recorded = record(flags, &sources, file.get(), &abandoned);
   // Before anything is put back, which is to hold as long as it runs.
   if (!flags.samples.empty()) end_recording(flags.samples);
+  if (!flags.samples.empty() && abandoned) remove_folder(flags);
   EDGE_TRY(recorded);
   Json last;
   last.begin_object();

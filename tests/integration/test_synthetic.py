@@ -233,6 +233,7 @@ def test_nobody_records_on_when_nobody_waits_any_more(bench: Bench, spec: str) -
         while there < 300 or (spec.startswith("hang") and there != before):
             before = there
             there = json.loads(watching.stdout.readline()).get("samples", 0)
+        watching.stdin.write(b"\n")
         watching.stdin.close()
         code = measuring.wait(60)
         assert watching.wait(60) == 0
@@ -242,6 +243,35 @@ def test_nobody_records_on_when_nobody_waits_any_more(bench: Bench, spec: str) -
             process.wait()
     assert code == (-signal.SIGKILL if spec.startswith("hang") else 15)
     assert len(samples.load(bench.library, recording)) >= 300
+
+
+def test_nothing_is_left_of_a_measurement_whose_host_is_gone(bench: Bench) -> None:
+    bench.folder = bench.folder / "edge-0"
+    bench.folder.mkdir()
+    measuring = subprocess.Popen(
+        bench.words("noisy:us=100", 1, "--duration-ms", "600000"), stdout=subprocess.DEVNULL
+    )
+    watching = subprocess.Popen(
+        [
+            *(str(bench.runner), "watch", "--series", str(bench.folder / "env.bin")),
+            *("--samples", str(bench.folder / "1.bin"), "--tell-ms", "20"),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert watching.stdin is not None and watching.stdout is not None
+    try:
+        watching.stdout.readline()
+        while json.loads(watching.stdout.readline()).get("samples", 0) < 10:
+            pass
+        watching.stdin.close()
+        assert measuring.wait(60) == 15
+        watching.wait(60)
+    finally:
+        for process in (measuring, watching):
+            process.kill()
+            process.wait()
+    assert not bench.folder.exists()
 
 
 @pytest.mark.parametrize(
