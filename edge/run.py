@@ -476,7 +476,8 @@ def load(folder: Path, library: abi.Library) -> Run:
         plan = values["plan"]
         plan["settings"] = tuple(plan["settings"])
         values["plan"] = Plan(**{**plan, "options": options.restore(plan["options"])})
-        values["environment"] = surroundings(folder, values.get("watched"))
+        values["watched"] = environment.parse_told(values.get("watched"))
+        values["environment"] = surroundings(folder, values["watched"])
         return Run(**values, samples=samples.load(library, folder / "samples.bin"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{folder} holds no run that this version reads: {error}") from None

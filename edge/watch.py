@@ -139,7 +139,7 @@ def _listen(process: Process, live: Callable[[Tick], None], ended: threading.Eve
     # A board that falls silent, a terminal that is gone: nothing of it is the run's concern.
     with contextlib.suppress(Exception):
         while not ended.is_set():
-            told = _object(process.receive_line(20 * TELL_MS / 1000))
+            told = _object(process.receive_line(10 * TELL_MS / 1000))
             if (tick := parse_tick(told, before)) is not None and not ended.is_set():
                 live(tick)
                 before = told

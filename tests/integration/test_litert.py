@@ -143,6 +143,19 @@ def test_without_xnnpack(runner: LitertRunner, tmp_path: Path) -> None:
     assert "one thread" in report["warnings"][0]
 
 
+def test_which_warning_says_that_xnnpack_computes_nothing(
+    runner: LitertRunner, tmp_path: Path
+) -> None:
+    model = written(tmp_path, tiny.elementwise("int64"))
+    report = runner.report("inspect", *runner.model(model))
+    assert report["without_xnnpack"] == "XNNPACK took none of the model's nodes"
+    assert report["without_xnnpack"] in report["warnings"]
+    plain = runner.report("inspect", *runner.model(model), "--no-xnnpack")
+    assert plain["without_xnnpack"] is None
+    taken = runner.report("inspect", *runner.model(MODELS / "cnn-float32.tflite"))
+    assert taken["without_xnnpack"] is None
+
+
 def test_which_nodes_xnnpack_took(runner: LitertRunner) -> None:
     report = runner.report("inspect", *runner.model(MODELS / "cnn-int8.tflite"))
     assert report["delegation"]["nodes"] == [[0, node] for node in range(5)]

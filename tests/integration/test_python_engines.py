@@ -537,16 +537,18 @@ def test_an_int8_model_is_taken_by_litert_and_not_by_tflite_runtime(either: Boar
     taken = report["delegation"]
     if either.runtime.name == LITERT:
         assert taken["nodes"] == [[0, node] for node in range(5)]
+        assert report["without_xnnpack"] is None
     else:
         assert taken["nodes"] == [] and not taken["applied"]
-        assert any("XNNPACK was not asked" in text for text in report["warnings"])
+        assert "XNNPACK was not asked" in report["without_xnnpack"]
+        assert report["without_xnnpack"] in report["warnings"]
 
 
 def test_without_xnnpack_nothing_is_taken(either: Board) -> None:
     report = either.run("inspect", "--model", MODELS / "cnn-float32.tflite", "--no-xnnpack")
     assert report["delegation"]["nodes_delegated"] == 0
     assert report["delegation"]["delegates"] == []
-    assert report["warnings"] == []
+    assert report["warnings"] == [] and report["without_xnnpack"] is None
 
 
 # --- other Pythons and boards ---------------------------------------------------------------------

@@ -146,6 +146,7 @@ def test_the_lab_file_adds_where_a_board_is(
         ("[boards.rpi4]\non_switch = [1]\n", ["on_switch", "list of words"]),
         ('[boards.rpi4]\non_switch = ["a\\u0000"]\n', ["on_switch", "list of words"]),
         ("[boards.rpi4]\non_switch = []\n", ["on_switch", "is empty"]),
+        ('[boards.rpi4]\nsudo = "yes"\n', ["sudo", "true or false"]),
         ("[boards.rpi4]\non_switch_timeout_s = 0\n", ["on_switch_timeout_s", "more than 0"]),
         ("[boards.rpi4]\non_switch_timeout_s = inf\n", ["on_switch_timeout_s", "more than 0"]),
         ("[boards.rpi4]\non_switch_timeout_s = nan\n", ["on_switch_timeout_s", "more than 0"]),
@@ -175,6 +176,8 @@ def test_the_example_lab_file_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (kitchen.kind, kitchen.host, kitchen.cpu) == ("rpi4", "pi@10.0.0.8", "cortex-a72")
     assert kitchen.on_switch == ("systemctl", "--user", "restart", "camera")
     assert kitchen.on_switch_timeout_s == 20.0
+    # Nobody's sudo is used unasked.
+    assert kitchen.sudo is False
 
 
 # --- several boards -------------------------------------------------------------------------------

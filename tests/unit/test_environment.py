@@ -56,8 +56,8 @@ def test_only_bits_of_this_moment_count_as_throttled() -> None:
 
 def test_a_sample_is_throttled_as_the_reading_next_to_it() -> None:
     found = made(throttled=[0.0, 4.0, 0.0])
-    at_ns = np.array([0.4, 0.6, 1.4, 1.6, 5.0]) * SECOND
-    assert found.throttled(at_ns.astype(np.int64)) == pytest.approx(2 / 5)
+    at_ns = np.array([0.4, 0.6, 1.3, 1.4, 5.0]) * SECOND
+    assert found.throttled(at_ns.astype(np.int64)) == pytest.approx(3 / 5)
     assert found.throttled(np.array([], dtype=np.int64)) is None
 
 

@@ -335,6 +335,13 @@ def test_what_spoils_figures_on_a_jetson_nano_and_the_sudoers_line_that_helps() 
     assert "98 MiB of memory are swapped out" in by_check["swap"]
 
 
+def test_a_line_of_sudoers_permits_each_file_and_all_of_them() -> None:
+    assert preflight.sudoers("pi", ["/sys/a", "/sys/b", "/sys/a"]) == (
+        "echo 'pi ALL=(root) NOPASSWD: /usr/bin/tee /sys/a, /usr/bin/tee /sys/b, "
+        "/usr/bin/tee /sys/a /sys/b' | sudo tee /etc/sudoers.d/edge-governor"
+    )
+
+
 def test_what_spoils_figures_in_a_container() -> None:
     found = spoilers(boards.CONTAINER_ON_RK3399, boards.CONTAINER_ON_RK3399_CONDITION)
     warnings = [text for _, level, text in found if level == "warning"]
