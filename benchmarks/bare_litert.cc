@@ -51,6 +51,8 @@ Api load() {
   find(&api.tensor_type, "LiteRtGetRankedTensorType");
   find(&api.create_options, "LiteRtCreateOptions");
   find(&api.options_set_hardware, "LiteRtSetOptionsHardwareAccelerators");
+  find(&api.create_opaque, "LiteRtCreateOpaqueOptions");
+  find(&api.options_add_opaque, "LiteRtAddOpaqueOptions");
   find(&api.create_compiled, "LiteRtCreateCompiledModel");
   find(&api.input_requirements, "LiteRtGetCompiledModelInputBufferRequirements");
   find(&api.output_requirements, "LiteRtGetCompiledModelOutputBufferRequirements");
@@ -107,6 +109,9 @@ int main(int argc, char **argv) {
   check(api.signature_subgraph(signature, &subgraph), "subgraph");
   check(api.create_options(&options), "options");
   check(api.options_set_hardware(options, hardware_cpu), "hardware");
+  OpaqueOptions *one_thread = nullptr;
+  check(api.create_opaque("xnnpack", strdup("num_threads = 1\n"), free, &one_thread), "threads");
+  check(api.options_add_opaque(options, one_thread), "threads");
   check(api.create_compiled(environment, model, options, &compiled), "compile");
 
   size_t input_count = 0, output_count = 0;

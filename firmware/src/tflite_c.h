@@ -65,7 +65,7 @@ using Reporter = void(void *user_data, const char *format, va_list arguments);
 // Given to an interpreter, told of what it does. All of it has to be there: the runtime tests
 // nothing. `begin_operator` gives a handle for `end_operator`; both are called around each operator
 // of the execution plan, for a delegate's nodes too. The declaration of the runtime's own promises
-// nothing to later versions; edge has called it in 1.4 to 2.1.
+// nothing to later versions; edge has called it in 1.4.0 and 2.1.0.
 struct TelemetryProfiler {
   void *data;
   void (*event)(TelemetryProfiler *profiler, const char *name, uint64_t status);

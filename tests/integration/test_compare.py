@@ -41,7 +41,7 @@ def on_board(here: dict[str, str]) -> set[str]:
 
 def test_two_arms_end_to_end(here: dict[str, str]) -> None:
     words = ["compare", *BOARD, "--model", str(MODEL), *QUICK, "--rounds", "6"]
-    result = call(*words, "--a", "--threads 1", "--b", "--engine python", "--json", env=here)
+    result = call(*words, "-a", "--threads 1", "-b", "--engine python", "--json", env=here)
     assert result.returncode == 0, result.stderr
     told = json.loads(result.stdout)
     assert [arm["flags"] for arm in told["arms"]] == ["--threads 1", "--engine python"]
@@ -67,7 +67,7 @@ def test_two_arms_end_to_end(here: dict[str, str]) -> None:
 
 def test_the_table_the_sentence_and_where_it_is_kept(here: dict[str, str]) -> None:
     words = ["compare", *BOARD, *QUICK, "--rounds", "6", "--common", f"--model {MODEL}"]
-    result = call(*words, "--a", "", "--b", f"--model {FLOAT32} --no-xnnpack", env=here)
+    result = call(*words, "-a", "", "-b", f"--model {FLOAT32} --no-xnnpack", env=here)
     assert result.returncode == 0, result.stderr
     for part in (
         "as the board has it",
@@ -83,7 +83,7 @@ def test_the_table_the_sentence_and_where_it_is_kept(here: dict[str, str]) -> No
 
 def test_an_emulated_comparison_is_labelled(here: dict[str, str]) -> None:
     words = ["compare", "--board", "qemu-aarch64", "--model", str(MODEL), *QUICK, "--rounds", "6"]
-    result = call(*words, "--a", "", "--b", "", "--strict", env=here)
+    result = call(*words, "-a", "", "-b", "", "--strict", env=here)
     assert result.returncode == 7, result.stderr
     assert "emulated: no speed of a real board" in result.stdout
     assert "99 % confidence; emulated: it says nothing about a real board" in result.stdout
@@ -97,7 +97,7 @@ def test_an_arm_that_fails_leaves_the_board_as_it_was(here: dict[str, str], tmp_
     assert any(path.startswith("releases/") for path in before)
     odd = tmp_path / "odd.tflite"
     odd.write_bytes(with_operator(MODEL.read_bytes(), SOFTMAX, code=200))
-    words = ["compare", *BOARD, *QUICK, "--a", f"--model {FLOAT32}", "--b", f"--model {odd}"]
+    words = ["compare", *BOARD, *QUICK, "-a", f"--model {FLOAT32}", "-b", f"--model {odd}"]
     failed = call(*words, env=here)
     assert failed.returncode == 2, failed.stderr
     assert last_line(failed).startswith("edge: arm B: ")
@@ -113,7 +113,7 @@ def test_an_interrupt_keeps_what_was_measured_and_cleans_the_board(here: dict[st
     assert any(path.startswith("releases/") for path in before)
     words = ["compare", *BOARD, "--model", str(FLOAT32), *QUICK, "--rounds", "400"]
     with subprocess.Popen(
-        [str(Path(sys.executable).with_name("invoke")), *words, "--a", "", "--b", "--threads 2"],
+        [str(Path(sys.executable).with_name("invoke")), *words, "-a", "", "-b", "--threads 2"],
         env=here,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -254,7 +254,7 @@ def test_a_baseline_of_something_else(
     assert "perf.toml" in last_line(damaged)
 
 
-ARMS = ("compare", *BOARD, "--model", str(MODEL), "--a", "")
+ARMS = ("compare", *BOARD, "--model", str(MODEL), "-a", "")
 BENCH = ("bench", *BOARD, "--model", str(MODEL))
 CHECK = ("check", *BOARD, "--model", str(MODEL), "--baseline", "no-such.toml")
 
@@ -262,13 +262,13 @@ CHECK = ("check", *BOARD, "--model", str(MODEL), "--baseline", "no-such.toml")
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ((*ARMS, "--b", "--thraeds 4"), "--b '--thraeds 4': an arm has no flag --thraeds"),
-        ((*ARMS, "--b", "--threads"), "expected one argument"),
-        ((*ARMS, "--b", "", "--common", "--engine 'x"), "close each quote"),
-        ((*ARMS, "--b", "--engine tflite,litert"), "no engine 'tflite,litert'"),
-        ((*ARMS, "--b", "--model no.tflite"), "no model no.tflite"),
-        ((*ARMS, "--b", "", "--rounds", "5"), "--rounds 5: must be 6 to 999"),
-        ((*ARMS, "--b", "", "--duration", "-1"), "--duration -1"),
+        ((*ARMS, "-b", "--thraeds 4"), "-b '--thraeds 4': an arm has no flag --thraeds"),
+        ((*ARMS, "-b", "--threads"), "expected one argument"),
+        ((*ARMS, "-b", "", "--common", "--engine 'x"), "close each quote"),
+        ((*ARMS, "-b", "--engine tflite,litert"), "no engine 'tflite,litert'"),
+        ((*ARMS, "-b", "--model no.tflite"), "no model no.tflite"),
+        ((*ARMS, "-b", "", "--rounds", "5"), "--rounds 5: must be 6 to 999"),
+        ((*ARMS, "-b", "", "--duration", "-1"), "--duration -1"),
         ((*BENCH, "--until", "0"), "--until 0: must be a percentage"),
         ((*BENCH, "--until", "1%", "--rounds", "9"), "--rounds 9: must be 10 to 999"),
         ((*BENCH, "--until", "1%", "--cold", "3"), "give one of them"),

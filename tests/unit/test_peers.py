@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 
 import pytest
@@ -34,12 +35,12 @@ def test_other_output_is_refused(said: str) -> None:
 def test_each_tool_has_its_turn_in_each_round_in_changing_order() -> None:
     turns: list[str] = []
 
-    def tool(name: str) -> float:
+    def turn(name: str) -> float:
         turns.append(name)
         return float(len(turns))
 
     names = ("a", "b", "c")
-    tools = {name: (lambda name=name: tool(name)) for name in names}  # type: ignore[misc]
+    tools = {name: functools.partial(turn, name) for name in names}
     medians = peers.by_turns(tools, 20, random.Random(1), lambda _: None)
     assert all(len(each) == 20 for each in medians.values())
     rounds = [tuple(turns[i : i + 3]) for i in range(0, 60, 3)]
