@@ -174,7 +174,8 @@ struct WatchFlags {
 // Nobody is there to fetch what is in it. Only what a measurement leaves there is removed.
 void remove_folder(const WatchFlags &flags) {
   unlink(flags.series.c_str());
-  for (const std::string &path : matching(flags.samples + "*")) unlink(path.c_str());
+  unlink(flags.samples.c_str());
+  for (const std::string &path : matching(flags.samples + ".*")) unlink(path.c_str());
   rmdir(flags.samples.substr(0, flags.samples.rfind('/')).c_str());
 }
 

@@ -63,8 +63,8 @@ class Command:
             text=True,
             check=True,
         )
-        found = json.loads(done.stdout)
-        shown: dict[str, object] = found[0] if isinstance(found, list) else found
+        (shown,) = json.loads(done.stdout)["runs"]
+        assert isinstance(shown, dict)
         return shown
 
 

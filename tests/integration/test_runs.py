@@ -259,7 +259,9 @@ def test_settings_are_those_of_the_block(
         with (
             here.transport,
             watch.over(
-                here, release, PurePosixPath(tmp_path), settings=settings, warn=warned.append
+                *(here, release, PurePosixPath(tmp_path), PurePosixPath(tmp_path / "samples.bin")),
+                settings=settings,
+                warn=warned.append,
             ) as found,
         ):
             assert values(root) == ("performance", "1")
@@ -284,7 +286,10 @@ def test_a_setting_that_is_refused_ends_the_run_with_what_to_do(
     with (
         here.transport,
         pytest.raises(BoardError, match="invoke doctor"),
-        watch.over(here, release, PurePosixPath(tmp_path), settings=settings),
+        watch.over(
+            *(here, release, PurePosixPath(tmp_path), PurePosixPath(tmp_path / "samples.bin")),
+            settings=settings,
+        ),
     ):
         raise AssertionError("it must not get here")
     assert values(root) == ("ondemand", "0")
@@ -321,10 +326,10 @@ def test_whatever_a_watch_says_the_block_ends_and_holds_nothing(
     with ssh.connect(hostile.server.target) as transport:
         here = Session(board.load("rpi4"), transport, facts.parse(boards.RASPBERRY_PI_4, now_s=0))
         release: Any = Release()
-        recording = PurePosixPath("/tmp/x") if live else None
+        told: Any = (lambda tick: None) if live else None
         began = time.monotonic()
         with watch.over(
-            here, release, PurePosixPath("/tmp"), recording=recording, live=lambda tick: None
+            here, release, PurePosixPath("/tmp"), PurePosixPath("/tmp/x"), live=told
         ) as found:
             pass
         assert time.monotonic() - began < 30

@@ -52,7 +52,12 @@ class Bench:
         return self.of(seed, json.loads(done.stdout))
 
     def of(self, seed: int, report: dict[str, Any]) -> Run:
-        told = {"delegation": None, "cold_start": {}, "peak_rss_bytes": None, "warnings": []}
+        told: dict[str, Any] = {
+            "delegation": None,
+            "cold_start": {},
+            "peak_rss_bytes": None,
+            "warnings": [],
+        }
         return Run(
             *("r", "b", "t", False, "m", "", "", "", "none", "synthetic", "Linux"),
             measured_at="2026-01-01T00:00:00+00:00",
