@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from edge import abi, group, layout, run
+from edge import abi, comparison, group, layout, run
+from edge.comparison import Comparison
 from edge.errors import UsageError
 from edge.group import Group
 from edge.run import Run
@@ -171,6 +172,27 @@ def arms(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
         if len(each.samples):
             medians.setdefault(arm, {})[number] = each.median_ns
     return medians
+
+
+def compared(entry: Entry, runs: Sequence[Run]) -> Comparison | None:
+    """What a group of kind ``compare`` came to; None for others, and for one that was cut short.
+
+    :param runs: of the entry, as :func:`load` gives them. A round with one arm alone is left out.
+    """
+    if entry.kind != "compare":
+        return None
+    rounds: dict[str, dict[str, Run]] = {}
+    for each in runs:
+        number, _, arm = each.id.rpartition("/")[2].partition("-")
+        if len(each.samples):
+            rounds.setdefault(number, {})[arm] = each
+    whole = [pair for _, pair in sorted(rounds.items()) if pair.keys() == {"a", "b"}]
+    labels = group.load(entry.folder).arms
+    if len(whole) < comparison.LEAST_ROUNDS or len(labels) != 2:
+        return None
+    return comparison.of_runs(
+        [pair["a"] for pair in whole], [pair["b"] for pair in whole], (labels[0], labels[1])
+    )
 
 
 def load(entry: Entry, library: abi.Library) -> tuple[Run, ...]:

@@ -14,8 +14,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from edge import group, stats
 from edge.errors import UsageError
+from edge.run import Run
 from edge.stats import Estimate
 
 CONFIDENCE = 0.95
@@ -43,12 +46,14 @@ class Precision:
     :ivar estimate: geometric mean of the rounds' medians, in nanoseconds, with its interval.
     :ivar wanted: half of the interval, at most, as a share of the value.
     :ivar found: what it is.
+    :ivar spread: standard deviation of the medians from round to round, as a share of the value.
     """
 
     estimate: Estimate
     rounds: int
     wanted: float
     found: float
+    spread: float
 
     @property
     def reached(self) -> bool:
@@ -63,7 +68,19 @@ def of_medians(medians_ns: Sequence[float], wanted: float) -> Precision:
     found = stats.log_mean(medians_ns, _COMPUTED)
     claimed = Estimate(found.value, found.low, found.high, CONFIDENCE)
     # The upper half is the longer one.
-    return Precision(claimed, len(medians_ns), wanted, found.high / found.value - 1)
+    spread = float(np.std(np.log(medians_ns), ddof=1))
+    return Precision(claimed, len(medians_ns), wanted, found.high / found.value - 1, spread)
+
+
+def within(runs: Sequence[Run]) -> float | None:
+    """How well one process bounds its own median, as a share of it: half of the 95 % interval.
+
+    The middle one of the runs; None if their samples support no bounds. Where processes differ by
+    more than that, more samples in each of them are no help, and more processes are.
+    """
+    bounds = [stats.percentile(run.samples.latency_ns[run.settled_at or 0 :], 0.5) for run in runs]
+    halves = [(p.high - p.low) / (2 * p.value) for p in bounds if p is not None and p.value > 0]
+    return stats.median(halves) if halves else None
 
 
 def goal(share: str, most: int) -> Goal:

@@ -688,26 +688,18 @@ def side_by_side(runs: Sequence[Run]) -> Table:
     return runs_table(runs, "they did not take turns: no difference is claimed")
 
 
-def rounds_lines(arms: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """What a group's rounds came to; a ratio where both arms had the same rounds, two or more.
+def group_lines(arms: Mapping[str, Mapping[str, float]], found: Comparison | None) -> list[str]:
+    """What a group's rounds came to.
 
     :param arms: arm -> round -> median, in nanoseconds.
+    :param found: if the group was there to compare them.
     """
-    from edge import stats
-
     lines = [
         f"arm {arm}: {len(rounds)} round{'' if len(rounds) == 1 else 's'}, medians from "
         f"{duration(min(rounds.values()))} to {duration(max(rounds.values()))}"
         for arm, rounds in sorted(arms.items())
     ]
-    a, b = arms.get("a", {}), arms.get("b", {})
-    if len(a) > 1 and a.keys() == b.keys():
-        found = stats.paired_ratio([b[key] for key in sorted(a)], [a[key] for key in sorted(a)])
-        lines.append(
-            f"b / a, round by round: {found.value:.3f} [{found.low:.3f}, {found.high:.3f}], "
-            f"{found.confidence:.0%} interval"
-        )
-    return lines
+    return lines if found is None else [*lines, found.text, found.power_text]
 
 
 def delegation(run: Run) -> str:
@@ -755,6 +747,12 @@ def run_lines(run: Run) -> list[str]:
     if run.settled_at:
         lines.append(
             f"settled after {run.settled_at} of {len(clock)} samples: percentiles are of the rest"
+        )
+    count, longest = run.far_out
+    if count:
+        lines.append(
+            f"outliers: {count} samples lie far above the others (Tukey's outer fence), the "
+            f"longest {duration(longest)}; they are in every figure"
         )
     missing = [q for q in QUANTILES if q not in {p.quantile for p in run.percentiles()}]
     if missing:
@@ -1078,7 +1076,8 @@ def until_table(results: Sequence[Measured], title: str = "") -> Table:
 
 
 def until_lines(each: Measured) -> list[str]:
-    """Whether it was reached, and what weighs on the rounds."""
+    """Whether it was reached, what varies most, and what weighs on the rounds."""
+    from edge import precision
     from edge.comparison import troubles
 
     found, name = each.precision, each.runs[0].model
@@ -1089,6 +1088,13 @@ def until_lines(each: Measured) -> list[str]:
             f"{name}: ±{100 * found.wanted:g} % was not reached in {found.rounds} rounds: allow "
             "more (--rounds), or find out what disturbs the board"
         )
+    between, within = found.spread, precision.within(each.runs)
+    lines.append(
+        f"{name}: from process to process its median spreads by {100 * between:.2g} %; one process "
+        f"alone bounds its own to ±{100 * within:.2g} %"
+        if within is not None
+        else f"{name}: from process to process its median spreads by {100 * between:.2g} %"
+    )
     lines += [f"remark: {line}" for line in troubles(each.runs, name)]
     return [*lines, _group_line(each.runs)]
 
@@ -1372,6 +1378,10 @@ def run_json(run: Run) -> dict[str, Any]:
         "samples": len(run.samples),
         "settled_at": run.settled_at,
         "median_ns": run.median_ns if len(run.samples) else None,
+        "scenario": run.plan.scenario,
+        "throughput_per_s": run.throughput_per_s,
+        "outliers": {"count": run.far_out[0], "longest_ns": run.far_out[1]},
+        "pace": None if run.pace is None else {"usual": run.pace.usual, "slow": run.pace.slow},
         "environment": None if run.meanwhile is None else _meanwhile_json(run, run.meanwhile),
         "percentiles_ns": {
             p.label: {"value": p.value, "low": p.low, "high": p.high, "confidence": p.confidence}

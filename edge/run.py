@@ -199,6 +199,13 @@ class Run:
         return stats.median(self.samples.latency_ns[self.settled_at or 0 :])
 
     @functools.cached_property
+    def far_out(self) -> tuple[int, float]:
+        """How many samples of the steady part lie far above the others, and the longest of all, in
+        nanoseconds per invocation. They are in every figure."""
+        latency = self.samples.latency_ns[self.settled_at or 0 :]
+        return int(np.count_nonzero(stats.far_out(latency))), float(np.max(latency, initial=0.0))
+
+    @functools.cached_property
     def pace(self) -> Pace | None:
         """How fast the cores were; None: not known."""
         return Pace.parse(self.report.get("pace"))

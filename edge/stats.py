@@ -240,6 +240,20 @@ def paired_ratio(a: npt.ArrayLike, b: npt.ArrayLike, confidence: float = CONFIDE
     return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half), confidence)
 
 
+def far_out(values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Which of ``values``, shape ``[n]``, lie far above the rest.
+
+    By more than three times the distance of the quartiles above the third one: Tukey's outer fence
+    (Exploratory Data Analysis, 1977, section 2D). They are told of, and never left out.
+    """
+    series = np.asarray(values, dtype=np.float64)
+    if not len(series):
+        return np.zeros(0, np.bool_)
+    first, third = (float(q) for q in np.quantile(series, (0.25, 0.75)))
+    found: npt.NDArray[np.bool_] = series > third + 3 * (third - first)
+    return found
+
+
 def median(values: npt.ArrayLike) -> float:
     """Middle of ``values``, shape ``[n]``, n at least 1; for comparisons inside one run."""
     return float(np.median(np.asarray(values, dtype=np.float64)))

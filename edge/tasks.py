@@ -972,6 +972,7 @@ def compare(
     from edge import board as board_module
     from edge import build as build_module
     from edge import rounds as rounds_module
+    from edge.errors import UntrustedError
     from edge.run import Plan
 
     plan = Plan(
@@ -1019,7 +1020,7 @@ def compare(
             report.print_line(line)
     if strict and (made.remarks or made.emulated):
         why = "; ".join(made.remarks) or "emulated: no speed of a real board"
-        raise Exit(f"edge: not trusted: {why}", 7)
+        raise UntrustedError(f"not trusted: {why}")
 
 
 def _rounds(text: str, least: int) -> int:
@@ -1759,8 +1760,9 @@ def runs_show(_: Any, run: str, json: bool = False) -> None:
         report.print_json({**told, "runs": [report.run_json(each) for each in runs]})
         return
     _print_runs(entry, runs)
-    for line in report.rounds_lines(archive.arms(runs)) if entry.grouped else ():
-        report.print_line(line)
+    if entry.grouped:
+        for line in report.group_lines(archive.arms(runs), archive.compared(entry, runs)):
+            report.print_line(line)
     for line in report.archive_lines([each for each in entry.runs if each.damage]):
         report.print_line(line)
 
@@ -1793,8 +1795,9 @@ def runs_compare(_: Any, first: str, second: str, json: bool = False) -> None:
     if alone:
         report.print_table(report.side_by_side(alone))
     for entry, runs in zip(entries, loaded, strict=True):
-        for line in report.rounds_lines(archive.arms(runs)) if entry.grouped else ():
-            report.print_line(f"{entry.id}: {line}")
+        if entry.grouped:
+            for line in report.group_lines(archive.arms(runs), archive.compared(entry, runs)):
+                report.print_line(f"{entry.id}: {line}")
     for run in alone:
         for line in report.verdict_lines(run):
             report.print_line(f"{run.id}: {line}")

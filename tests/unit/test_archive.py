@@ -189,12 +189,28 @@ def test_emulated_runs_are_not_compared_with_silicon() -> None:
             archive.comparable(*map(archive.find, pair))
 
 
-def test_rounds_are_paired_only_where_both_arms_had_them() -> None:
-    arms = {"a": {"001": 100.0, "002": 200.0}, "b": {"001": 110.0, "002": 220.0}}
-    assert report.rounds_lines(arms)[-1].startswith("b / a, round by round: 1.100 [1.1")
-    for other in ({"001": 110.0}, {"001": 110.0, "003": 220.0}, {}):
-        lines = report.rounds_lines({"a": arms["a"], **({"b": other} if other else {})})
-        assert not any("b / a" in line for line in lines)
+def test_a_group_of_a_comparison_is_compared_again_by_rounds_that_are_whole() -> None:
+    made_for = group.create("compare", "invoke compare", ("--threads 1", "--threads 4"))
+    random = np.random.default_rng(3)
+    runs = []
+    for number in range(1, 9):
+        for arm, factor in (("a", 1.0), ("b", 0.5)):
+            # Round 4 has no b, as after an interrupt.
+            if (number, arm) == (4, "b"):
+                continue
+            name = f"{made_for.id}/{number:03}-{arm}"
+            kept(name, number)
+            level = 1e6 * factor * random.normal(1, 1e-3)
+            runs.append(dataclasses.replace(made(random.normal(level, level / 1e3, 500)), id=name))
+    entry = archive.find(made_for.id)
+    found = archive.compared(entry, runs)
+    assert found is not None and len(found.a_ns) == 7
+    assert found.labels == ("--threads 1", "--threads 4")
+    assert "times as fast as A" in found.text
+    lines = report.group_lines(archive.arms(runs), found)
+    assert lines[0].startswith("arm a: 8 rounds") and lines[2] == found.text
+    assert archive.compared(entry, runs[:8]) is None
+    assert archive.compared(dataclasses.replace(entry, kind="until"), runs) is None
 
 
 def test_every_sample_is_exported_as_it_was(tmp_path: Path) -> None:
