@@ -239,8 +239,12 @@ class Run:
 
         Where there is no such part, of all samples; the verdict says so.
         """
+        return list(self._percentiles)
+
+    @functools.cached_property
+    def _percentiles(self) -> tuple[Percentile, ...]:
         found = stats.percentiles(self.samples.latency_ns[self.settled_at or 0 :], QUANTILES)
-        return [p for p in found if p is not None]
+        return tuple(p for p in found if p is not None)
 
     def verdict(self) -> list[Reason]:
         """Empty if the run may be trusted."""

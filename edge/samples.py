@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy.typing as npt
 
 from edge import abi
 from edge.errors import UsageError
+
+Values = npt.NDArray[np.float64]
 
 _WAKING_NS = 100_000
 _LONGEST_NS = 1 << 60
@@ -38,20 +41,27 @@ class Samples:
     def __len__(self) -> int:
         return len(self.records)
 
-    @property
-    def latency_ns(self) -> npt.NDArray[np.float64]:
+    @functools.cached_property
+    def latency_ns(self) -> Values:
         """Shape ``[n]``: nanoseconds per invocation, a sample's mean where it spans several.
 
         From when it was due: in an open loop, with the time that it waited for those before it.
         """
-        return self.service_ns + self.queued_ns
+        latency = self.service_ns
+        late = self.records["start_ns"] - self.records["due_ns"]
+        if late.any():
+            latency += late
+        latency.flags.writeable = False
+        return latency
 
     @property
-    def service_ns(self) -> npt.NDArray[np.float64]:
+    def service_ns(self) -> Values:
         """Shape ``[n]``: nanoseconds per invocation, from its start."""
-        elapsed: npt.NDArray[np.float64] = self.records["elapsed_ns"].astype(np.float64)
-        per_call: npt.NDArray[np.float64] = elapsed / self.records["iterations"]
-        return per_call
+        service: Values = self.records["elapsed_ns"].astype(np.float64)
+        iterations = self.records["iterations"]
+        if (iterations != 1).any():
+            service /= iterations
+        return service
 
     @property
     def late(self) -> float:
@@ -59,12 +69,11 @@ class Samples:
         return float(np.mean(self.queued_ns > _WAKING_NS))
 
     @property
-    def queued_ns(self) -> npt.NDArray[np.float64]:
+    def queued_ns(self) -> Values:
         """Shape ``[n]``: from when a sample was due to its start; 0 in a closed loop."""
-        late: npt.NDArray[np.float64] = (self.records["start_ns"] - self.records["due_ns"]).astype(
-            np.float64
-        )
-        return late
+        late = self.records["start_ns"] - self.records["due_ns"]
+        queued: Values = late.astype(np.float64)
+        return queued
 
 
 def load(library: abi.Library, path: Path) -> Samples:
