@@ -58,7 +58,7 @@ def measure(
     name = PurePosixPath(model.place).name
     how = f", {plan.scenario}" if plan.rate_per_s or plan.idle_s else ""
     progress(f"measuring {name} with engine {release.engine}: {plan.count} samples{how}")
-    plan = _resolved(session, plan)
+    plan = resolved(session, plan)
     with runner.work_folder(session) as work:
         recording = work / "samples.bin"
         words = runner.argv(session, release, "bench", model, plan.options)
@@ -123,7 +123,7 @@ def split(
         f"measuring {name}: engines native and python by turns, {ROUNDS} rounds of {per_round} "
         "samples for each part of a call"
     )
-    plan = _resolved(session, plan)
+    plan = resolved(session, plan)
     with runner.work_folder(session) as folder:
         recording = folder / "samples.bin"
         words = runner.argv(session, release, "split", model, plan.options, "native")
@@ -160,7 +160,7 @@ def split(
     return tuple(runs), split_module.of_samples(name, parts, ROUNDS, identical)
 
 
-def _resolved(session: Session, plan: Plan) -> Plan:
+def resolved(session: Session, plan: Plan) -> Plan:
     """The plan as this board follows it: its big cores by number, its settings by their files.
 
     :raises UsageError: it has no such cores or settings.

@@ -258,3 +258,54 @@ def test_an_installed_wheel_works_outside_a_checkout(
     words = ["bundle", "--board", "rpi4", "--model", str(MODEL), "--output", "app.tar"]
     packed = edge_command(*words, env=home, cwd=tmp_path, python_path=str(site))
     assert packed.returncode == 0, packed.stderr
+
+
+@pytest.mark.parametrize("engine", ["python", "native", "litert"])
+def test_an_open_loop_on_a_chosen_processor(home: dict[str, str], engine: str) -> None:
+    """Every loop obeys the plan: C's in the runner, C's beside Python, and Python's own."""
+    words = ("bench", "--board", "localhost", "--model", str(MODEL), "--engine", engine)
+    flags = ("--rate", "400", "--poisson", "--count", "60", "--cpus", "0", "--undisturbed")
+    result = call(*words, *flags, "--json", env=home)
+    assert result.returncode == 0, result.stderr
+    (run,) = json.loads(result.stdout)
+    assert run["scenario"] == "open loop, 400 per second, at random times"
+    report = run["report"]
+    assert (report["iterations"], report["samples"]) == (1, 60)
+    assert report["undisturbed"].keys() == {"nice", "memory_locked"}
+    assert report["pace"]["time_ns"] and report["cpu_ns"] > 0
+    cold = report["cold_start"]
+    assert all(len(cold[key]) == 5 for key in ("rss_bytes", "peak_rss_bytes", "minor_faults"))
+    assert max(cold["peak_rss_bytes"]) >= max(cold["rss_bytes"]) > 0
+    assert sum(cold["minor_faults"]) > 0
+
+    exported = Path(home["HOME"]) / "s.csv"
+    assert call("runs.export", run["id"], "--output", str(exported), env=home).returncode == 0
+    names, *rows = (line.split(",") for line in exported.read_text().splitlines())
+    samples = [dict(zip(names, map(int, row), strict=True)) for row in rows]
+    assert {each["cpu"] for each in samples} == {0}
+    gaps = [b["due_ns"] - a["due_ns"] for a, b in zip(samples, samples[1:], strict=False)]
+    assert all(each["start_ns"] >= each["due_ns"] for each in samples)
+    # The same seed, so the same times in every loop; unevenly, and 2.5 ms on average.
+    assert len(set(gaps)) > 50
+    assert 1.5e6 < sum(gaps) / len(gaps) < 4e6
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--cpus", "big"), "such as --cpus 0-3"),
+        (("--cpus", "900"), "no processors 900 here"),
+        (("--rate", "5", "--idle", "1s"), "exclude each other"),
+        (("--idle", "soon"), "write a time such as 200ms"),
+        (("--until", "1%", "--profile"), "single measurement"),
+        (("--engine", "native,python", "--rate", "5"), "one by one"),
+    ],
+)
+def test_a_plan_that_can_not_be_followed_is_one_line(
+    home: dict[str, str], flags: tuple[str, ...], said: str
+) -> None:
+    engine = () if "--engine" in flags else ("--engine", "python")
+    words = ("bench", "--board", "localhost", "--model", str(MODEL), *engine)
+    result = call(*words, *flags, env=home)
+    assert result.returncode == 2
+    assert said in last_line(result)

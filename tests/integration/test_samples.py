@@ -82,6 +82,48 @@ def test_what_is_no_recording_is_refused(library: Library, tmp_path: Path, conte
         samples.load(library, path)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("start_ns", 1, "the clock went back at sample 5"),
+        ("elapsed_ns", (1 << 64) - 5, "the clock went back while it ran at sample 5"),
+        ("due_ns", 1 << 63, "it started before it was due at sample 5"),
+        ("iterations", 0, "it has no invocations at sample 5"),
+    ],
+)
+def test_times_that_no_clock_gives_are_refused(
+    library: Library, recording: Path, field: str, value: int, said: str
+) -> None:
+    dtype, header = abi.sample_dtype(), abi.ffi().sizeof("edge_recording_header")
+    kind, offset = dtype.fields[field][:2]  # type: ignore[index]
+    with recording.open("r+b") as file:
+        file.seek(header + 5 * dtype.itemsize + offset)
+        file.write(value.to_bytes(kind.itemsize, "little"))
+    with pytest.raises(UsageError, match=said):
+        samples.load(library, recording)
+
+
+def test_a_recording_without_samples_is_one_of_none(library: Library, tmp_path: Path) -> None:
+    path, recorder = tmp_path / "samples.bin", abi.ffi().new("edge_recorder **")
+    library.check(library.lib.edge_recorder_open(str(path).encode(), 16, recorder))
+    library.check(library.lib.edge_recorder_close(recorder[0]))
+    found = samples.load(library, path)
+    assert len(found) == 0 and len(found.latency_ns) == 0
+
+
+def test_latency_counts_from_when_a_sample_was_due(library: Library, tmp_path: Path) -> None:
+    path, recorder = tmp_path / "samples.bin", abi.ffi().new("edge_recorder **")
+    library.check(library.lib.edge_recorder_open(str(path).encode(), 16, recorder))
+    for start, due in ((1000, 0), (2_000_000, 1_500_000)):
+        library.check(library.lib.edge_recorder_append(recorder[0], start, 100, 1, due))
+    library.check(library.lib.edge_recorder_close(recorder[0]))
+    found = samples.load(library, path)
+    assert list(found.latency_ns) == [100, 500_100]
+    assert list(found.service_ns) == [100, 100]
+    assert list(found.queued_ns) == [0, 500_000]
+    assert found.late == 0.5
+
+
 def test_a_missing_recording_is_refused(library: Library, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"missing\.bin"):
         samples.load(library, tmp_path / "missing.bin")

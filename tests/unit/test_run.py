@@ -13,7 +13,8 @@ from edge import abi, layout, report
 from edge import run as run_module
 from edge.environment import Environment
 from edge.errors import UntrustedError
-from edge.run import Plan, Run
+from edge.options import Options
+from edge.run import Plan, Run, unfinished
 from edge.samples import Samples
 
 REPORT = {
@@ -249,3 +250,86 @@ def test_insisting_on_trust_names_each_reason_once() -> None:
     with pytest.raises(UntrustedError, match=r"2 of 3 runs not trusted \(emulated\)") as caught:
         run_module.insist([made(LEVEL), made(LEVEL, emulated=True), made(LEVEL, emulated=True)])
     assert caught.value.exit_code == 7
+
+
+def paced(*adds_per_ns: float) -> Run:
+    run = made(LEVEL)
+    pace = {
+        "adds": 16384,
+        "time_ns": [1 + i for i in range(len(adds_per_ns))],
+        "elapsed_ns": [round(16384 / each) for each in adds_per_ns],
+    }
+    return dataclasses.replace(run, report={**run.report, "pace": pace})
+
+
+def test_a_core_that_slows_down_shows_in_its_pace() -> None:
+    assert codes(paced(*[1.8] * 50)) == set()
+    # One reading in fifty may be the neighbour.
+    assert codes(paced(*[1.8] * 49, 0.9)) == set()
+    run = paced(*[1.8] * 40, *[1.2] * 10)
+    (reason,) = run.verdict()
+    assert reason.code == "pace"
+    assert "1.20 to 1.80 additions per ns" in reason.text and "20 % of the readings" in reason.text
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        [],
+        {"adds": 1},
+        {"adds": 16384, "time_ns": [1], "elapsed_ns": []},
+        {"adds": 16384, "time_ns": [], "elapsed_ns": []},
+        {"adds": 16384, "time_ns": [1], "elapsed_ns": [0]},
+        {"adds": 16384, "time_ns": [1], "elapsed_ns": ["1"]},
+        {"adds": 16384, "time_ns": [1], "elapsed_ns": [1 << 70]},
+        {"adds": 0, "time_ns": [1], "elapsed_ns": [1]},
+        {"adds": 16384, "time_ns": [1] * 5000, "elapsed_ns": [1] * 5000},
+    ],
+)
+def test_a_pace_that_makes_no_sense_is_none(told: object) -> None:
+    run = made(LEVEL)
+    assert dataclasses.replace(run, report={**run.report, "pace": told}).pace is None
+
+
+def test_a_run_that_was_broken_off_is_marked_and_nothing_is_made_up() -> None:
+    run = dataclasses.replace(made(LEVEL), report=unfinished("m.tflite was killed"))
+    (reason,) = run.verdict()
+    assert reason.code == "unfinished" and "m.tflite was killed" in reason.text
+    lines = "\n".join(report.run_lines(run))
+    assert "cold start" not in lines and "resident" not in lines
+    (row,) = zip(*(c.cells for c in report.runs_table([run]).columns), strict=True)
+    headers = [str(c.header) for c in report.runs_table([run]).columns]
+    told = dict(zip(headers, row, strict=True))
+    assert (told["delegated"], told["cold start"], told["peak memory"]) == ("", "", "")
+
+
+def test_outliers_are_told_of_and_not_left_out() -> None:
+    values = np.rint(LEVEL)
+    values[[50, 300]] = 10 * values.max()
+    run = made(values)
+    assert run.far_out == (2, values.max())
+    assert any(line.startswith("outliers: 2 samples") for line in report.run_lines(run))
+    assert len(run.samples.latency_ns) == len(values)
+    assert made(LEVEL).far_out[0] == 0
+
+
+def test_throughput_is_of_the_time_spent_in_invocations() -> None:
+    run = made([1000] * 100, iterations=10)
+    assert run.throughput_per_s == 1e7
+    batch = dataclasses.replace(run, plan=Plan(options=Options(batch=8)))
+    assert any("8e+07 items/s in batches of 8" in line for line in report.run_lines(batch))
+    assert dataclasses.replace(run, samples=made([]).samples).throughput_per_s is None
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        (Plan(), "closed loop"),
+        (Plan(rate_per_s=50), "open loop, 50 per second, evenly"),
+        (Plan(rate_per_s=0.5, poisson=True), "open loop, 0.5 per second, at random times"),
+        (Plan(idle_s=0.2), "a pause of 200 ms before each"),
+    ],
+)
+def test_a_plan_says_its_scenario(plan: Plan, said: str) -> None:
+    assert plan.scenario == said
