@@ -5,7 +5,7 @@ tflite-runtime, on the interpreter that Python made, through its native handle. 
 clock. They take turns in rounds of shuffled order within one process; printed is the paired ratio
 of the rounds' medians with its 95 % interval. Runs on this machine, natively.
 
-``python -m benchmarks.loop_overhead [--model FILE] [--rounds N] [--count N] [--json]``
+``python -m benchmarks.loop_overhead [--model FILE] [--rounds N] [--count N] [--warmup N] [--json]``
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def main() -> int:
     parser.add_argument("--model", type=Path, default=smallest)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--count", type=int, default=2000, help="samples a round and side")
+    parser.add_argument("--warmup", type=int, default=50, help="invocations before these")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if importlib.util.find_spec("tflite_runtime") is None:
@@ -45,7 +46,7 @@ def main() -> int:
             "or 3.11 on Linux\n"
         )
         return 2
-    ratio, medians = compare(options.model, options.rounds, options.count)
+    ratio, medians = compare(options.model, options.rounds, options.count, options.warmup)
     if options.json:
         print(json.dumps({"ratio": vars(ratio), "median_ns": medians}))
         return 0
@@ -59,7 +60,9 @@ def main() -> int:
     return 0
 
 
-def compare(model: Path, rounds: int, count: int) -> tuple[stats.Ratio, dict[str, float]]:
+def compare(
+    model: Path, rounds: int, count: int, warmup: int
+) -> tuple[stats.Ratio, dict[str, float]]:
     """Interleave both loops; the ratio edge / bare and each side's median of round medians."""
     library = build.host_library(report.progress)
     f = abi.ffi()
@@ -73,7 +76,7 @@ def compare(model: Path, rounds: int, count: int) -> tuple[stats.Ratio, dict[str
         def edge_round() -> float:
             recorder = f.new("edge_recorder **")
             library.check(library.lib.edge_recorder_open(str(recording).encode(), count, recorder))
-            plan = f.new("edge_plan *", {"warmup": 50, "samples": count, "iterations": 1})
+            plan = f.new("edge_plan *", {"warmup": warmup, "samples": count, "iterations": 1})
             function = f.cast("edge_invoke_fn", invoke)
             context = f.cast("void *", interpreter)
             library.check(library.lib.edge_measure(recorder[0], plan, function, context))
@@ -84,8 +87,8 @@ def compare(model: Path, rounds: int, count: int) -> tuple[stats.Ratio, dict[str
             function = bare_ffi.cast("int32_t (*)(void *)", invoke)
             context = bare_ffi.cast("void *", interpreter)
             target = bare_ffi.from_buffer("uint64_t[]", elapsed)
-            warm = bare_ffi.new("uint64_t[50]")
-            for amount, place in ((50, warm), (count, target)):
+            warm = bare_ffi.new("uint64_t[]", warmup)
+            for amount, place in ((warmup, warm), (count, target)):
                 if bare.bare_loop(function, context, amount, place) != 0:
                     raise RuntimeError("the interpreter failed in the bare loop")
             return stats.median(elapsed)
