@@ -653,7 +653,8 @@ def test_bench_records(runner: Runner, tmp_path: Path, host_tree: Path) -> None:
     content = recording.read_bytes()
     assert content[:8] == b"EDGESMPL"
     assert len(content) == 64 + 50 * 32
-    samples = np.frombuffer(content[64:], "<u8,<u8,<u4,<i4")
+    samples = np.frombuffer(content[64:], "<u8,<u8,<u4,<i4,<u8")
+    assert (samples["f4"] == samples["f0"]).all()  # a closed loop: due when it began
     assert (samples["f2"] == 3).all()
     assert (np.diff(samples["f0"].astype(np.int64)) > 0).all()
 
@@ -663,7 +664,7 @@ def test_bench_chooses_iterations(runner: Runner, tmp_path: Path) -> None:
         "bench", *runner.model(), "--samples", tmp_path / "s.bin", "--count", "200"
     )
     assert report["iterations"] > 1
-    samples = np.frombuffer((tmp_path / "s.bin").read_bytes()[64:], "<u8,<u8,<u4,<i4")
+    samples = np.frombuffer((tmp_path / "s.bin").read_bytes()[64:], "<u8,<u8,<u4,<i4,<u8")
     assert np.median(samples["f1"]) >= 100 * report["tick_ns"]
 
 
