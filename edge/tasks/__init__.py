@@ -1,0 +1,44 @@
+"""The commands: parse, call, print. One file for each thing that they are about.
+
+Everything heavier is imported by the task that needs it, so that listing the tasks stays quick.
+"""
+
+from __future__ import annotations
+
+from invoke.collection import Collection
+from invoke.program import Program
+
+from edge.tasks import boards, firmware, measure, models, qemu, releases, runs, serial
+
+_runs = Collection("runs", runs.runs_show, runs.runs_compare, runs.runs_export)
+_runs.add_task(runs.runs_list, default=True)
+_qemu = Collection("qemu", qemu.up, qemu.down, qemu.status, qemu.build_image)
+namespace = Collection(
+    boards.boards,
+    firmware.build,
+    releases.deploy,
+    releases.releases,
+    releases.rollback,
+    releases.prune,
+    releases.pin,
+    releases.undeploy,
+    releases.bundle,
+    measure.bench,
+    _runs,
+    measure.compare,
+    measure.check,
+    models.infer,
+    models.inspect,
+    boards.probe,
+    boards.doctor,
+    serial.console,
+    serial.bootstrap,
+    _qemu,
+)
+
+
+def main() -> None:
+    """Console script ``edge``: the same tasks, outside a checkout too."""
+    from edge import __version__
+
+    Program(name="edge", binary="edge", namespace=namespace, version=__version__).run()
