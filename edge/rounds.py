@@ -66,13 +66,17 @@ def measure(
     order, found = random.Random(seed), [list[Run]() for _ in contenders]
     medians: Medians = [[] for _ in contenders]
     with _kept(runs_of, progress):
+        # What this board has no cores or settings for is told before anything is measured.
+        planned = [
+            _resolved(session, each, _arm(i, contenders)) for i, each in enumerate(contenders)
+        ]
         cooling = Cooling(session, progress)
         for number in range(1, count + 1):
             begin(number, medians)
             for arm in order.sample(range(len(contenders)), len(contenders)):
                 cooling.wait()
-                with _named(ARMS[arm].upper() if len(contenders) > 1 else ""):
-                    run = _one(session, runs_of, contenders[arm], library, number, arm, watched)
+                with _named(_arm(arm, contenders)):
+                    run = _one(session, runs_of, planned[arm], library, number, arm, watched)
                 found[arm].append(run)
                 medians[arm].append(run.median_ns)
             if enough(medians):
@@ -142,6 +146,16 @@ def cold(
         watched=False,
     )
     return Measured(runs)
+
+
+def _arm(number: int, contenders: Sequence[Contender]) -> str:
+    """What messages call it; empty if it is the only one."""
+    return ARMS[number].upper() if len(contenders) > 1 else ""
+
+
+def _resolved(session: Session, contender: Contender, arm: str) -> Contender:
+    with _named(arm):
+        return dataclasses.replace(contender, plan=bench.resolved(session, contender.plan))
 
 
 def _one(
