@@ -89,6 +89,11 @@ def onboard_script() -> Path:
     return Path(__file__).with_name("onboard.py")
 
 
+def converter_script() -> Path:
+    """What the TensorFlow environment's Python runs."""
+    return Path(__file__).with_name("converter.py")
+
+
 def install_script() -> Path:
     """What makes a bundle live on a board."""
     return Path(__file__).with_name("install.sh")

@@ -8,6 +8,7 @@ edge.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -108,8 +109,10 @@ def _said(lock: Path) -> tuple[int, int] | None:
 
 
 def _call(arguments: list[str], lock: Path) -> None:
+    # What PYTHONPATH adds would count as installed already.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     result = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, check=False
+        [sys.executable, *arguments], env=env, capture_output=True, text=True, check=False
     )
     if result.returncode != 0:
         lines = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
