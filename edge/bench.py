@@ -320,4 +320,5 @@ def flags(recording: PurePosixPath, plan: Plan) -> list[str | PurePosixPath]:
         *(["--cpus", plan.cpus] if plan.cpus else []),
         *(["--undisturbed"] if plan.undisturbed else []),
         *(["--gc", "on"] if plan.gc else []),
+        *(["--call"] if plan.call else []),
     ]

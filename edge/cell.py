@@ -18,19 +18,30 @@ class Way:
     :ivar engine: one of ``runtime.ENGINES``.
     :ivar runtime: its name.
     :ivar xnnpack: the XNNPACK delegate is used.
-    :ivar gc: Python's garbage collector runs meanwhile.
+    :ivar call: what is timed is a whole call, with copying in and out, not the invocation alone.
+    :ivar gc: Python's garbage collector may run meanwhile.
     """
 
     engine: str
     runtime: str
     xnnpack: bool = True
+    call: bool = False
     gc: bool = False
 
     @property
+    def plain(self) -> bool:
+        """The invocation alone, as everybody has it."""
+        return self.xnnpack and not (self.call or self.gc)
+
+    @property
     def name(self) -> str:
-        """``python, tflite-runtime-2.14.0, without XNNPACK``."""
-        more = ("" if self.xnnpack else ", without XNNPACK") + (", collector on" if self.gc else "")
-        return f"{self.engine}, {self.runtime}{more}"
+        """``python tflite-runtime-2.14.0, whole call, collector on``."""
+        more = (
+            ", without XNNPACK" if not self.xnnpack else "",
+            ", whole call" if self.call else "",
+            ", collector on" if self.gc else "",
+        )
+        return f"{self.engine} {self.runtime}{''.join(more)}"
 
 
 @dataclass(frozen=True)

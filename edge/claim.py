@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from edge import comparison, stats
-from edge.cell import Cell, Figures, Inventory, Measured
+from edge.cell import Cell, Figures, Inventory, Measured, Way
 from edge.errors import UsageError
 from edge.stats import Estimate, Ratio
 
@@ -44,6 +44,7 @@ class Claim:
 
     :ivar text: in our own words.
     :ivar asks: what is measured of it, and the range that is meant, for people.
+    :ivar names: what A and B are, in a sentence.
     :ivar low: the quantity is above this, ``high``: and below this.
     :ivar cases: of what a board can be asked.
     :ivar needs: engines that it is about, those of a tuple being as good as each other.
@@ -58,7 +59,8 @@ class Claim:
     quantity: Quantity
     cases: Callable[[Inventory], Sequence[Case]]
     needs: tuple[tuple[str, ...], ...]
-    lacks: str
+    names: tuple[str, str]
+    lacks: str = "there is no model for it here: name some with --model"
     low: float = -math.inf
     high: float = math.inf
     crosses: bool = False
@@ -80,16 +82,26 @@ class Finding:
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where one way overtakes another: between these two, in multiply-accumulates of a call.
+    """Where one way overtakes another, in multiply-accumulates of a call.
 
-    :ivar slower: the most work at which B takes longer; None: it never does.
-    :ivar faster: the least work at which B takes less; None: it never does.
-    :ivar single: B takes longer below and less above, or the other way round, without exception.
+    :ivar slower: works of the cases in which B clearly takes longer, ``faster``: or less time.
     """
 
-    slower: float | None
-    faster: float | None
-    single: bool
+    a: Way
+    b: Way
+    slower: tuple[float, ...]
+    faster: tuple[float, ...]
+
+    @property
+    def between(self) -> tuple[float, float] | None:
+        """The works that the only crossing lies between; None: there is none, or not only one."""
+        if not self.slower or not self.faster:
+            return None
+        if max(self.slower) < min(self.faster):
+            return max(self.slower), min(self.faster)
+        if max(self.faster) < min(self.slower):
+            return max(self.faster), min(self.slower)
+        return None
 
 
 @dataclass(frozen=True)
@@ -105,7 +117,7 @@ class Verdict:
     findings: tuple[Finding, ...]
     on: str = ""
     reason: str = ""
-    crossing: Crossing | None = None
+    crossings: tuple[Crossing, ...] = ()
 
 
 def judge(
@@ -121,23 +133,20 @@ def judge(
     if not findings:
         return Verdict(claim, "not asked", (), reason=reason)
     outcomes = {finding.outcome for finding in findings}
-    crossing = _crossing(findings) if claim.crosses else None
+    crossings = _crossings(findings) if claim.crosses else ()
     if {"holds", "fails"} <= outcomes:
-        return Verdict(claim, "depends", findings, _what_on(findings), reason, crossing)
+        return Verdict(claim, "depends", findings, _what_on(findings), reason, crossings)
     if "undecided" in outcomes:
-        return Verdict(claim, "undecided", findings, "", reason, crossing)
+        return Verdict(claim, "undecided", findings, "", reason, crossings)
     word: Word = "confirmed" if outcomes == {"holds"} else "refuted"
-    return Verdict(claim, word, findings, "", reason, crossing)
+    return Verdict(claim, word, findings, "", reason, crossings)
 
 
 def wanted(claims: Sequence[Claim], inventory: Inventory) -> list[Cell]:
     """The cells that the claims are about, each once."""
     return list(
         dict.fromkeys(
-            cell
-            for claim in claims
-            for case in claim.cases(inventory)
-            for cell in (case.a, case.b)
+            cell for claim in claims for case in claim.cases(inventory) for cell in (case.a, case.b)
         )
     )
 
@@ -222,44 +231,43 @@ def _reason(
     return f"{left} of {len(cases)} cases were not measured: {why}"
 
 
-_ASPECTS: tuple[tuple[str, Callable[[Case], object]], ...] = (
-    ("the way it is run", lambda case: case.b.way if case.a.way == case.b.way else _ways(case)),
-    ("the size of the model", lambda case: case.a.subject.family),
-    ("the batch", lambda case: (case.a.batch, case.b.batch)),
-    ("the type of the numbers", lambda case: case.a.subject.variant),
-    ("the model", lambda case: (case.a.subject, case.b.subject)),
-)
+ASPECTS: dict[str, Callable[[Case], str]] = {
+    "the way it is run": lambda case: " and ".join(
+        dict.fromkeys((case.a.way.name, case.b.way.name))
+    ),
+    "the size of the model": lambda case: case.b.subject.family,
+    "the batch": lambda case: f"batch {case.b.batch}",
+    "the type of the numbers": lambda case: case.b.subject.variant or "models of no known type",
+    "the model": lambda case: case.b.subject.name,
+}
+"""What cases may differ in -> how it is called in one of them."""
 
-
-def _ways(case: Case) -> tuple[object, object]:
-    return case.a.way, case.b.way
+TOGETHER = "the model and the way it is run together"
 
 
 def _what_on(findings: Sequence[Finding]) -> str:
     """What tells the cases that hold from those that fail; the first that does so alone."""
     decided = [finding for finding in findings if finding.outcome != "undecided"]
-    for name, aspect in _ASPECTS:
-        outcomes: dict[object, set[Outcome]] = {}
+    for name, aspect in ASPECTS.items():
+        outcomes: dict[str, set[Outcome]] = {}
         for finding in decided:
             outcomes.setdefault(aspect(finding.case), set()).add(finding.outcome)
         if all(len(each) == 1 for each in outcomes.values()):
             return name
-    return "the model and the way it is run together"
+    return TOGETHER
 
 
-def _crossing(findings: Sequence[Finding]) -> Crossing:
-    """Of cases whose whole interval lies on one side of 1, by their work."""
-    slower, faster = [], []
+def _crossings(findings: Sequence[Finding]) -> tuple[Crossing, ...]:
+    """Of each pair of ways."""
+    pairs: dict[tuple[Way, Way], tuple[list[float], list[float]]] = {}
     for finding in findings:
-        work = float(finding.case.b.subject.work * finding.case.b.batch)
+        cell = finding.case.b
+        slower, faster = pairs.setdefault((finding.case.a.way, cell.way), ([], []))
+        work = float(cell.subject.work * cell.batch)
         if finding.interval.low > 1:
             slower.append(work)
         elif finding.interval.high < 1:
             faster.append(work)
-    if not slower or not faster:
-        return Crossing(max(slower, default=None), min(faster, default=None), single=False)
-    if max(slower) < min(faster):
-        return Crossing(max(slower), min(faster), single=True)
-    if max(faster) < min(slower):
-        return Crossing(min(slower), max(faster), single=True)
-    return Crossing(max(slower), min(faster), single=False)
+    return tuple(
+        Crossing(a, b, tuple(slower), tuple(faster)) for (a, b), (slower, faster) in pairs.items()
+    )

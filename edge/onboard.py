@@ -254,12 +254,13 @@ Flags are those of `edge-run VERB`, and:
   --native-symbol SYMBOL  the interpreter's method that its library exports, for engine native
   --lib FILE              libedge.so (../lib/libedge.so)
   --rounds N, --seed N    split: rounds of every series, and the seed of their order
-  --gc on|off             bench, engine python: whether the garbage collector may run meanwhile (off)
+  --gc on|off             bench, engine python: may the garbage collector run meanwhile? (off)
+  --call                  bench, engine python: an invocation is a whole call, with copying
 """
 
 _SWITCHES = {
     *("--no-xnnpack", "--each", "--dequantize", "--help"),
-    *("--poisson", "--undisturbed"),
+    *("--poisson", "--undisturbed", "--call"),
 }
 _LISTS = {"--input", "--shape"}
 _NUMBERS = {
@@ -290,7 +291,7 @@ _BENCH_FLAGS = {
 }
 VERBS = {
     "infer": _MODEL_FLAGS | {"--input", "--each", "--output", "--dequantize", "--memory"},
-    "bench": _MODEL_FLAGS | _BENCH_FLAGS | {"--gc"},
+    "bench": _MODEL_FLAGS | _BENCH_FLAGS | {"--gc", "--call"},
     "inspect": _MODEL_FLAGS,
     "split": _MODEL_FLAGS
     | (_BENCH_FLAGS - {"--interval-us", "--poisson", "--idle-us"})
@@ -1354,7 +1355,7 @@ def choose_iterations(timed: Callable[[int], int], wanted_ns: int) -> tuple[int,
 
 @contextlib.contextmanager
 def undisturbed(*, collecting: bool = False) -> Iterator[None]:
-    """No garbage collection, unless it is asked for: it would strike some samples and not others."""
+    """No garbage collection, unless asked for: it would strike some samples and not others."""
     gc.collect()
     if not collecting:
         gc.disable()
@@ -1564,10 +1565,10 @@ def bench(flags: Flags) -> dict[str, Any]:
     if flags.text("--gc") not in (None, "on", "off"):
         flags.wrong(f"--gc takes on or off, not '{flags.text('--gc')}'")
     engine, edge, model = opened(flags)
-    if collecting and engine != "python":
-        flags.wrong(f"--gc on goes with --engine python: the loop of {engine} is in C")
+    if engine != "python" and (collecting or flags.on("--call")):
+        flags.wrong(f"--gc on and --call go with --engine python: {engine} loops in C")
     method = model.go_native(flags.text("--native-symbol")) if engine == "native" else 0
-    prepare(flags, model)
+    arrays = prepare(flags, model)
     disturbance.settle()
     recorder = Recorder(edge, path, plan.samples)
     before = collections()
@@ -1575,8 +1576,9 @@ def bench(flags: Flags) -> dict[str, Any]:
         if engine == "native":
             measured = measure_in_c(model, method, recorder, plan)
         else:
+            function = python_phases(model, arrays)["call"] if flags.on("--call") else None
             measured = measure_in_python(
-                model.callable(), recorder, plan, collecting=collecting
+                function or model.callable(), recorder, plan, collecting=collecting
             )
     except (ValueError, RuntimeError) as error:
         what = f"the runtime failed to invoke {model.path}"

@@ -6,6 +6,7 @@ Each is one that people repeat, in our own words. docs/questions.md has what bec
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 
 from edge.cell import Cell, Inventory, Subject, Way
@@ -31,7 +32,6 @@ LARGE = 10_000_000
 _IN_C = ("native", "tflite", "litert")
 """Engines whose loop is in C or C++."""
 _TENSORFLOW = ("keras-predict", "keras-call", "tf-function", "tf-signature")
-_NO_MODELS = "there is no model for it here: name some with --model"
 _NO_PAIR = (
     "there are no float32 and int8 variants of one model: name both with --model, as "
     "name-float32.tflite and name-int8.tflite"
@@ -56,7 +56,12 @@ Cases = Callable[[Inventory], Sequence[Case]]
 
 
 def _plain(inventory: Inventory, *engines: str) -> list[Way]:
-    return [way for way in inventory.of(*engines) if way.xnnpack and not way.gc]
+    return [way for way in inventory.of(*engines) if way.plain]
+
+
+def _calls(inventory: Inventory) -> list[Way]:
+    """Whole calls of TFLite from Python, as those of Keras and NumPy are."""
+    return [way for way in inventory.of("python") if way.call and not way.gc]
 
 
 def _float32(subjects: Iterable[Subject]) -> list[Subject]:
@@ -84,7 +89,7 @@ def _builds(inventory: Inventory) -> list[Case]:
     found = []
     for engines in (_IN_C, ("python",)):
         ways = sorted(_plain(inventory, *engines), key=lambda way: _age(way.runtime))
-        for older, newer in zip(ways, ways[1:], strict=False):
+        for older, newer in itertools.pairwise(ways):
             if _age(older.runtime) < _age(newer.runtime):
                 found += [Case(Cell(older, s), Cell(newer, s)) for s in inventory.subjects]
     return found
@@ -151,7 +156,7 @@ def _collector(inventory: Inventory) -> list[Case]:
         Case(Cell(off, each), Cell(on, each))
         for on in inventory.of("python")
         if on.gc
-        for off in _plain(inventory, "python")
+        for off in _calls(inventory)
         if off.runtime == on.runtime
         for each in inventory.subjects
         if each.work < LARGE
@@ -176,17 +181,20 @@ def _against(
     *,
     batches: bool | None = None,
 ) -> Cases:
-    """Float32 models in each way of B by the first way of A.
+    """Float32 models in each way of B by the first way of A; of TFLite in Python, whole calls.
 
     :param batches: only the large batch, or only one example; None: both.
     """
 
     def cases(inventory: Inventory) -> list[Case]:
+        def whole(engines: tuple[str, ...]) -> list[Way]:
+            return _calls(inventory) if "python" in engines else _plain(inventory, *engines)
+
         sizes = [n for n, big in ((1, False), (inventory.batch, True)) if batches in (None, big)]
         return [
             Case(Cell(a, each, size), Cell(b, each, size))
-            for a in _plain(inventory, *a_engines)[:1]
-            for b in _plain(inventory, *b_engines)
+            for a in whole(a_engines)[:1]
+            for b in whole(b_engines)
             for each in _float32(inventory.subjects)
             for size in sizes
             if size == 1 or each.work < LARGE
@@ -217,7 +225,7 @@ _CLAIMS = (
         "latency",
         _phase("call"),
         (("native",), ("python",)),
-        _NO_MODELS,
+        ("C", "Python"),
         low=10,
     ),
     Claim(
@@ -228,7 +236,7 @@ _CLAIMS = (
         "added latency",
         _phase("call"),
         (("native",), ("python",)),
-        _NO_MODELS,
+        ("C", "Python"),
         high=10_000,
     ),
     Claim(
@@ -239,19 +247,19 @@ _CLAIMS = (
         "latency",
         _phase("invoke"),
         (("native",), ("python",)),
-        _NO_MODELS,
+        ("C", "Python"),
         low=1.1,
     ),
     Claim(
         "python-copying",
         "python",
-        "It is copying arrays in and out where Python loses its time.",
-        "copying in takes Python more than twice as long as C, on the same interpreter",
+        "Copying an array into the model is many times dearer from Python.",
+        "copying in takes Python more than 5 times as long as C, on the same interpreter",
         "latency",
         _phase("copy_in"),
         (("native",), ("python",)),
-        _NO_MODELS,
-        low=2,
+        ("C", "Python"),
+        low=5,
     ),
     Claim(
         "python-large",
@@ -262,6 +270,7 @@ _CLAIMS = (
         "latency",
         _phase("call", LARGE),
         (("native",), ("python",)),
+        ("C", "Python"),
         "no model here has 10 M multiply-accumulates: name one with --model",
         high=1.02,
     ),
@@ -273,6 +282,7 @@ _CLAIMS = (
         "latency",
         _builds,
         (("python", *_IN_C),),
+        ("the older build", "the newer build"),
         _ONE_BUILD,
         high=1,
     ),
@@ -284,6 +294,7 @@ _CLAIMS = (
         "latency",
         _builds,
         (("python", *_IN_C),),
+        ("the older build", "the newer build"),
         _ONE_BUILD,
         low=0.8,
         high=1.25,
@@ -296,6 +307,7 @@ _CLAIMS = (
         "latency",
         _compiled,
         (("compiled",), ("python",)),
+        ("the Interpreter", "CompiledModel"),
         "no wheel here has both",
         high=1,
     ),
@@ -307,6 +319,7 @@ _CLAIMS = (
         "latency",
         _variants,
         (("python", *_IN_C),),
+        ("float32", "int8"),
         _NO_PAIR,
         high=1,
     ),
@@ -318,6 +331,7 @@ _CLAIMS = (
         "latency",
         _variants,
         (("python", *_IN_C),),
+        ("float32", "int8"),
         _NO_PAIR,
         high=0.5,
     ),
@@ -329,6 +343,7 @@ _CLAIMS = (
         "memory",
         _variants,
         (("python", *_IN_C),),
+        ("float32", "int8"),
         _NO_PAIR,
         high=0.9,
     ),
@@ -340,7 +355,7 @@ _CLAIMS = (
         "latency",
         _without_xnnpack(("python",)),
         (("tflite", "litert"), ("python",)),
-        _NO_MODELS,
+        ("Python", "C++ without XNNPACK"),
         low=1,
     ),
     Claim(
@@ -351,7 +366,7 @@ _CLAIMS = (
         "latency",
         _without_xnnpack(("tflite", "litert"), reverse=True),
         (("tflite", "litert"),),
-        _NO_MODELS,
+        ("built-in kernels", "XNNPACK"),
         high=1,
     ),
     Claim(
@@ -362,6 +377,7 @@ _CLAIMS = (
         "per example",
         _batches,
         (("tflite", "litert", "python"),),
+        ("one alone", "a large batch"),
         "no float32 model here is below 10 M multiply-accumulates",
         high=0.9,
     ),
@@ -373,7 +389,7 @@ _CLAIMS = (
         "memory",
         _python_by_cpp,
         (("tflite", "litert"), ("python",)),
-        _NO_MODELS,
+        ("C++", "Python"),
         low=2,
     ),
     Claim(
@@ -385,18 +401,18 @@ _CLAIMS = (
         "start",
         _python_by_cpp,
         (("tflite", "litert"), ("python",)),
-        _NO_MODELS,
+        ("C++", "Python"),
         low=5,
     ),
     Claim(
         "collector-jitter",
         "jitter",
         "Python's garbage collector makes latency jitter.",
-        "p99 is more than 10 % longer with the collector on than off",
+        "p99 of whole calls is more than 10 % longer with the collector on than off",
         "p99",
         _collector,
         (("python",),),
-        _NO_MODELS,
+        ("Python without the collector", "Python with the collector"),
         low=1.1,
     ),
     Claim(
@@ -407,29 +423,29 @@ _CLAIMS = (
         "p99",
         _loops,
         (("native",), ("python",)),
-        _NO_MODELS,
+        ("C", "Python"),
         low=1.1,
     ),
     Claim(
         "keras-faster",
         "keras",
         "For one example Keras is faster than TFLite.",
-        "one example takes TFLite in Python longer than Keras or TensorFlow",
+        "a whole call with one example takes TFLite in Python longer than Keras or TensorFlow",
         "latency",
         _against(_TENSORFLOW, ("python",), batches=False),
         (_TENSORFLOW, ("python",)),
-        _NO_MODELS,
+        ("Keras", "TFLite"),
         low=1,
     ),
     Claim(
         "keras-batches",
         "keras",
         "With large batches Keras overtakes TFLite.",
-        "a large batch takes TFLite in Python longer than Keras or TensorFlow",
+        "a whole call with a large batch takes TFLite in Python longer than Keras or TensorFlow",
         "latency",
         _against(_TENSORFLOW, ("python",), batches=True),
         (_TENSORFLOW, ("python",)),
-        _NO_MODELS,
+        ("Keras", "TFLite"),
         low=1,
         crosses=True,
     ),
@@ -441,18 +457,18 @@ _CLAIMS = (
         "latency",
         _against(("keras-call",), ("keras-predict",), batches=False),
         (("keras-call",), ("keras-predict",)),
-        _NO_MODELS,
+        ("model(x)", "model.predict"),
         high=1.1,
     ),
     Claim(
         "numpy-faster",
         "numpy",
         "For small models TensorFlow is slower than NumPy.",
-        "an invocation takes TensorFlow longer than a forward pass in NumPy",
+        "a whole call takes TensorFlow longer than a forward pass in NumPy",
         "latency",
         _against(("numpy",), (*_TENSORFLOW, "tensorflow")),
         (("numpy",), (*_TENSORFLOW, "tensorflow")),
-        _NO_MODELS,
+        ("NumPy", "TensorFlow"),
         low=1,
         crosses=True,
     ),
@@ -460,11 +476,11 @@ _CLAIMS = (
         "numpy-tflite",
         "numpy",
         "For small models TFLite is no faster than NumPy.",
-        "an invocation takes TFLite in Python longer than a forward pass in NumPy",
+        "a whole call takes TFLite in Python longer than a forward pass in NumPy",
         "latency",
         _against(("numpy",), ("python",)),
         (("numpy",), ("python",)),
-        _NO_MODELS,
+        ("NumPy", "TFLite"),
         low=1,
         crosses=True,
     ),
@@ -476,7 +492,7 @@ _CLAIMS = (
         "latency",
         _against(("tf-signature",), ("tensorflow",), batches=False),
         (("tensorflow",), ("tf-signature",)),
-        _NO_MODELS,
+        ("Python", "C++"),
     ),
     Claim(
         "saved-model-faster",
@@ -486,7 +502,7 @@ _CLAIMS = (
         "latency",
         _against(("tf-signature",), ("tensorflow",), batches=False),
         (("tensorflow",), ("tf-signature",)),
-        _NO_MODELS,
+        ("Python", "C++"),
         high=1,
     ),
     Claim(
@@ -497,7 +513,7 @@ _CLAIMS = (
         "latency",
         _against(("tflite", "litert"), ("tensorflow",), batches=False),
         (("tflite", "litert"), ("tensorflow",)),
-        _NO_MODELS,
+        ("TFLite", "TensorFlow"),
         high=1.1,
     ),
 )

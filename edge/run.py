@@ -55,6 +55,7 @@ class Plan:
     :ivar settings: ``PATH=VALUE`` of the board, for as long as the run lasts.
     :ivar timeout_s: after which the run is ended; what was recorded by then is kept.
     :ivar gc: Python's garbage collector may run while samples are taken (engine ``python``).
+    :ivar call: an invocation is a whole call: copy in, invoke, copy out (engine ``python``).
     """
 
     count: int = 500
@@ -71,6 +72,7 @@ class Plan:
     settings: tuple[str, ...] = ()
     timeout_s: float = 3600.0
     gc: bool = False
+    call: bool = False
 
     @property
     def scenario(self) -> str:
