@@ -1568,6 +1568,8 @@ def bench(flags: Flags) -> dict[str, Any]:
     if engine != "python" and (collecting or flags.on("--call")):
         flags.wrong(f"--gc on and --call go with --engine python: {engine} loops in C")
     method = model.go_native(flags.text("--native-symbol")) if engine == "native" else 0
+    if flags.on("--call") and model.by_runner:
+        flags.wrong(f"--call: signature '{model.signature}' runs through Python's signature runner")
     arrays = prepare(flags, model)
     disturbance.settle()
     recorder = Recorder(edge, path, plan.samples)
@@ -1576,10 +1578,10 @@ def bench(flags: Flags) -> dict[str, Any]:
         if engine == "native":
             measured = measure_in_c(model, method, recorder, plan)
         else:
-            function = python_phases(model, arrays)["call"] if flags.on("--call") else None
-            measured = measure_in_python(
-                function or model.callable(), recorder, plan, collecting=collecting
-            )
+            function = model.callable()
+            if flags.on("--call"):
+                function = python_phases(model, arrays)["call"]
+            measured = measure_in_python(function, recorder, plan, collecting=collecting)
     except (ValueError, RuntimeError) as error:
         what = f"the runtime failed to invoke {model.path}"
         raise model.explained(RUNTIME, what, error) from None
@@ -1591,9 +1593,10 @@ def bench(flags: Flags) -> dict[str, Any]:
             f"signature '{model.signature}' runs through Python's signature runner: the time "
             "includes copying inputs and outputs"
         )
-    # One of them was asked for, before the loop.
-    ran = collections() - before - 1 if collecting else None
-    report = {**model.report(engine), "collections": ran}
+    report = model.report(engine)
+    if collecting:
+        # One of them was asked for, before the loop.
+        report["collections"] = collections() - before - 1
     return benched(report, path, header, measured, paces, disturbance)
 
 
