@@ -204,27 +204,40 @@ def ways(session: Session) -> tuple[tuple[Way, ...], dict[str, str]]:
 
 @dataclass
 class _Releases:
-    """What goes to the board, one for each engine and runtime."""
+    """What goes to the board: a release for each engine and runtime, of the models it can run.
+
+    :ivar refused: engine, runtime, and the model's file -> why the board does not take it.
+    """
 
     session: Session
     models: tuple[Artifact, ...]
     progress: Progress
     found: dict[tuple[str, str], Release] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
+    refused: dict[tuple[str, str, str], str] = field(default_factory=dict)
 
-    def prepare(self, way: Way) -> bool:
-        """Whether the board takes it; if not, ``refused`` has the reason.
+    def prepare(self, way: Way, files: set[str]) -> None:
+        """:raises UnreachableError: the link is lost."""
+        models = [item for item in self.models if item.path.name in files]
+        release, why = self._made(way, models)
+        if release is None and len(models) > 1:
+            # One that it can't run must not keep the others out.
+            alone = {item: self._made(way, [item])[1] for item in models}
+            models = [item for item, why in alone.items() if not why]
+            self._refuse(way, {item.path.name: why for item, why in alone.items() if why})
+            release, why = self._made(way, models) if models else (None, why)
+        if release is None:
+            self._refuse(way, {item.path.name: why for item in models})
+        else:
+            self.found[way.engine, way.runtime] = release
 
-        :raises UnreachableError: the link is lost.
-        """
-        key = (way.engine, way.runtime)
-        name = ", ".join(key)
-        if key in self.found or name in self.refused:
-            return key in self.found
+    def _refuse(self, way: Way, whys: dict[str, str]) -> None:
+        self.refused |= {(way.engine, way.runtime, name): why for name, why in whys.items()}
+
+    def _made(self, way: Way, models: Sequence[Artifact]) -> tuple[Release | None, str]:
+        """The release, or why there is none."""
+        choice = Choice(way.engine, way.runtime)
         try:
-            release = deploy.prepared(
-                self.session, self.models, self.progress, Choice(way.engine, way.runtime)
-            )
+            release = deploy.prepared(self.session, models, self.progress, choice)
             preflight.insist(
                 deploy.look(
                     *(self.session, release.artifacts, release.models, release.size_bytes),
@@ -234,10 +247,12 @@ class _Releases:
         except UnreachableError:
             raise
         except (UsageError, BoardError) as error:
-            self.refused[name] = str(error)
-            return False
-        self.found[key] = release
-        return True
+            return None, str(error)
+        return release, ""
+
+    def why_not(self, cell: Cell) -> str:
+        """Empty if the board takes what the cell needs."""
+        return self.refused.get((cell.way.engine, cell.way.runtime, cell.subject.path.name), "")
 
     def of(self, way: Way) -> Release:
         return self.found[way.engine, way.runtime]
@@ -339,23 +354,28 @@ def run(
     began_s = time.monotonic()
     emulated = session.board.emulated or session.facts.emulated
     wanted, left_out = chosen(asked.subjects, own=asked.own, emulated=emulated)
-    names = {each.path.name for each in wanted}
-    models = tuple(item for item in asked.models if item.path.name in names)
     there, missing = ways(session)
     stock = Inventory(session.board.name, there, wanted, missing, asked.batch)
-    releases = _Releases(session, models, progress)
+    releases = _Releases(session, asked.models, progress)
     # Only what is asked about is fetched, and taken along.
-    used = {cell.way for cell in claim.wanted(asked.claims, stock)}
-    there = tuple(way for way in there if way not in used or releases.prepare(way))
-    for name, why in releases.refused.items():
-        missing.setdefault(name.partition(",")[0], why)
+    files: dict[tuple[str, str], set[str]] = {}
+    for cell in claim.wanted(asked.claims, stock):
+        key = (cell.way.engine, cell.way.runtime)
+        files.setdefault(key, set()).add(cell.subject.path.name)
+    for key, names in files.items():
+        releases.prepare(Way(*key), names)
+    for engine, name in files.keys() - releases.found.keys():
+        whys = [why for key, why in releases.refused.items() if key[:2] == (engine, name)]
+        missing.setdefault(engine, whys[0])
+        there = tuple(way for way in there if (way.engine, way.runtime) != (engine, name))
     stock = dataclasses.replace(stock, ways=there)
-    cells = claim.wanted(asked.claims, stock)
+    wanted_cells = claim.wanted(asked.claims, stock)
+    refused = {cell: why for cell in wanted_cells if (why := releases.why_not(cell))}
+    cells = [cell for cell in wanted_cells if cell not in refused]
     if not cells:
-        whys = "; ".join(dict.fromkeys(missing.values())) or "no model fits the questions"
-        raise UsageError(f"nothing of this can be asked on {session.board.name}: {whys}")
+        told = "; ".join(dict.fromkeys(missing.values())) or "no model fits the questions"
+        raise UsageError(f"nothing of this can be asked on {session.board.name}: {told}")
     measured: dict[Cell, Figures] = {}
-    refused: dict[Cell, str] = {}
     with deploy.staged(session, list(releases.found.values()), progress, wait_s=wait_s):
         splits = dict(_splits(session, releases, cells, library, progress, command, refused))
         measured |= {cell: figures for cell, figures in _parts(splits) if cell in set(cells)}

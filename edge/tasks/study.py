@@ -62,20 +62,20 @@ def study(
 
     claims = questions_module.claims([each for each in questions.split(",") if each])
     path = study_module.report_file(command.path(output))
-    paths = [command.path(each) for each in model] or study_module.bundled()
+    most = study_module.rounds_of(int(command.number("--rounds", rounds)))
+    large = study_module.batch_of(int(command.number("--batch", batch)))
+    longest_s = study_module.longest_of(longest)
+    order = int(command.number("--seed", seed))
+    wait_s = command.seconds("--wait", wait)
     target = board_module.load(board, host=host)
+    paths = [command.path(each) for each in model] or study_module.bundled()
     found = deploy.models(paths, report.progress)
     asked = study_module.Asked(
-        claims,
-        study_module.subjects([item.path for item in found]),
-        found,
-        rounds=study_module.rounds_of(int(command.number("--rounds", rounds))),
-        batch=study_module.batch_of(int(command.number("--batch", batch))),
-        longest_s=study_module.longest_of(longest),
+        *(claims, study_module.subjects([item.path for item in found]), found),
+        *(most, large, longest_s),
         own=bool(model),
-        seed=int(command.number("--seed", seed)),
+        seed=order,
     )
-    wait_s = command.seconds("--wait", wait)
     library = build_module.host_library(report.progress)
     with session.connect(target, report.progress) as opened:
         made = study_module.run(
