@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check firmware lock clean
+.PHONY: demo test check firmware lock questions clean
 
 demo: $(VENV)/ready ## build, boot an emulated board, deploy over SSH, measure, show the table
 	$(BIN)/python -m examples.digits.demo
@@ -33,6 +33,9 @@ $(VENV)/ready: requirements.lock pyproject.toml
 lock: ## pin the newest wheels that pyproject.toml allows, for all Pythons and platforms
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 \
 	  --generate-hashes --upgrade --no-header --quiet -o requirements.lock
+
+questions: $(VENV)/ready ## docs/questions.md: a study on this machine, and on an emulated board
+	$(BIN)/python -m benchmarks.questions
 
 clean: ## what was set up here; the cache stays ($$XDG_CACHE_HOME/edge)
 	rm -rf $(VENV)

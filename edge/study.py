@@ -55,6 +55,7 @@ class Study:
     :ivar refused: the other cells, and why.
     :ivar left_out: models that were not asked about, and why.
     :ivar remarks: what a reader should know of the rounds.
+    :ivar runs: how many there were, ``disturbed`` how many of them while other programs ran.
     """
 
     board: str
@@ -72,6 +73,8 @@ class Study:
     left_out: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     folder: str = ""
+    runs: int = 0
+    disturbed: int = 0
 
 
 # --- models ---------------------------------------------------------------------------------------
@@ -405,8 +408,14 @@ def run(
         verdicts=tuple(claim.judge(each, stock, measured, refused) for each in asked.claims),
         left_out=left_out,
         remarks=tuple(line for cell, found in runs.items() for line in troubles(found, cell.name)),
+        runs=sum(map(len, runs.values())),
+        disturbed=sum(_disturbed(each) for found in runs.values() for each in found),
         folder=next((f[0].id.rpartition("/")[0] for f in runs.values() if f), ""),
     )
+
+
+def _disturbed(one: Run) -> bool:
+    return any(reason.code == "load" for reason in one.verdict())
 
 
 def _rounds(

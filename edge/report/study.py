@@ -67,12 +67,11 @@ def print_study(study: Study) -> None:
             report.print_line(block.text if isinstance(block, Heading) else block)
 
 
-def markdown(study: Study, *, level: int = 1) -> str:
-    """:param level: of the title."""
+def markdown(study: Study) -> str:
     parts = []
     for block in blocks(study):
         if isinstance(block, Heading):
-            parts.append(f"{'#' * (block.level + level - 1)} {block.text}")
+            parts.append(f"{'#' * block.level} {block.text}")
         elif isinstance(block, Grid):
             marks = ["---"] * block.left + ["---:"] * (len(block.columns) - block.left)
             lines = [block.columns, marks, *block.rows]
@@ -105,6 +104,7 @@ def blocks(study: Study) -> list[Block]:
         "An interval holds the true ratio with "
         f"{100 * CONFIDENCE:g} % confidence; a case is decided only if all of its interval lies on "
         "one side of what the claim says.",
+        *([_quiet(study)] if study.runs else []),
         summary(study),
         Heading("What was asked about", 2),
         _subjects(study.inventory.subjects),
@@ -129,6 +129,15 @@ def blocks(study: Study) -> list[Block]:
             made.append(f"- and {more} more: `--json` has all of them")
     kept = f"; the rounds are kept as {study.folder}" if study.folder else ""
     return [*made, Heading("Again", 2), f"`{study.command}`{kept}"]
+
+
+def _quiet(study: Study) -> str:
+    if not study.disturbed:
+        return f"No other program took more than 5 % of a processor in any of {study.runs} runs."
+    return (
+        f"Other programs took more than 5 % of a processor in {study.disturbed} of {study.runs} "
+        "runs: intervals are wider for it, and more is undecided, than on a quiet machine."
+    )
 
 
 def summary(study: Study) -> Grid:
@@ -378,6 +387,8 @@ def study_json(study: Study) -> dict[str, Any]:
             for key in ("board", "target", "system", "emulated", "measured_at", "command")
         },
         "rounds": study.rounds,
+        "runs": study.runs,
+        "disturbed": study.disturbed,
         "folder": study.folder,
         "models": [
             {"name": each.name, "multiply_accumulates": each.work, "file": each.path.name}

@@ -97,7 +97,7 @@ def by_key(key: str) -> Claim:
 
 def of_ratios(claim: Claim, ratio: dict[str, float]) -> Verdict:
     """int8 by float32, in each way by the beginning of its name."""
-    figures = {}
+    figures: dict[Cell, Figures] = {}
     for case in claim.cases(STOCK):
         name = f"{case.a.way.engine} {case.a.way.runtime} {case.a.subject.family}"
         for words, value in ratio.items():
@@ -186,7 +186,7 @@ def test_a_round_without_a_p99_is_left_out_on_both_sides() -> None:
 def crossed(small: float, large: float) -> Verdict:
     """TensorFlow's time by NumPy's for one example, and in a batch."""
     claim = by_key("numpy-faster")
-    figures = {}
+    figures: dict[Cell, Figures] = {}
     for case in claim.cases(STOCK):
         if case.b.way.engine == "tf-function" and case.a.subject.family == "mlp":
             value = small if case.b.batch == 1 else large
@@ -210,7 +210,8 @@ def test_where_two_ways_cross(small: float, large: float, word: str, text: str) 
 
 
 def test_ways_that_change_places_twice_do_not_cross_at_one_size() -> None:
-    crossing = claim_module.Crossing(*studies.WAYS[:2], (1.0, 100.0), (10.0,))
+    a, b = studies.WAYS[:2]
+    crossing = claim_module.Crossing(a, b, slower=(1.0, 100.0), faster=(10.0,))
     assert crossing.between is None
     assert "more than the work decides" in report.crossing(crossing)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -152,8 +153,21 @@ def made(tmp_path: Path, *, emulated: bool = False, seed: int = 1) -> Study:
     }
     verdicts = tuple(claim_module.judge(each, stock, measured, refused) for each in claims)
     return Study(
-        *("rpi4", "pi@rpi4", "Debian | 12", emulated, "2026-01-01T00:00:00+00:00", "invoke study"),
-        *(studies.ROUNDS, stock, measured, refused, {}, verdicts, (), ("a | remark",)),
+        board="rpi4",
+        target="pi@rpi4",
+        system="Debian | 12",
+        emulated=emulated,
+        measured_at="2026-01-01T00:00:00+00:00",
+        command="invoke study",
+        rounds=studies.ROUNDS,
+        inventory=stock,
+        measured=measured,
+        refused=refused,
+        splits={},
+        verdicts=verdicts,
+        remarks=("a | remark",),
+        runs=100,
+        disturbed=7,
     )
 
 
@@ -222,8 +236,7 @@ def test_an_emulated_report_is_labelled_everywhere(in_folder: Path) -> None:
 
 
 def test_markdown_is_well_formed(in_folder: Path) -> None:
-    text = report.markdown(made(in_folder), level=2)
-    assert text.startswith("## rpi4")
+    text = report.markdown(made(in_folder))
     widths = [
         len(re.split(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")
     ]
@@ -232,7 +245,13 @@ def test_markdown_is_well_formed(in_folder: Path) -> None:
         len({len(re.split(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
         for table in tables
     )
+    assert "in 7 of 100 runs" in text
     assert "a | remark" in text and "the runtime refuses it" in text
+
+
+def test_a_quiet_machine_is_said_to_be_one(in_folder: Path) -> None:
+    quiet = dataclasses.replace(made(in_folder), disturbed=0)
+    assert "No other program took more than 5 %" in report.markdown(quiet)
 
 
 def test_it_is_printed_for_a_terminal_too(
