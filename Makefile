@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check firmware lock clean
+.PHONY: demo test check firmware lock questions clean
 
 demo: $(VENV)/ready ## build, boot an emulated board, deploy over SSH, measure, show the table
 	$(BIN)/python -m examples.digits.demo
@@ -36,6 +36,9 @@ lock: ## pin the newest wheels that pyproject.toml allows, for all Pythons and p
 	for name in edge/environments/*.in; do $(BIN)/uv pip compile $$name --universal \
 	  --python-version 3.10 --generate-hashes --upgrade --no-header --no-annotate --quiet \
 	  -o $${name%.in}.lock || exit 1; done
+
+questions: $(VENV)/ready ## docs/questions.md: a study on this machine, and on an emulated board
+	$(BIN)/python -m benchmarks.questions
 
 clean: ## what was set up here; the cache stays ($$XDG_CACHE_HOME/edge)
 	rm -rf $(VENV)

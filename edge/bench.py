@@ -319,4 +319,6 @@ def flags(recording: PurePosixPath, plan: Plan) -> list[str | PurePosixPath]:
         *(["--idle-us", str(round(1e6 * plan.idle_s))] if plan.idle_s else []),
         *(["--cpus", plan.cpus] if plan.cpus else []),
         *(["--undisturbed"] if plan.undisturbed else []),
+        *(["--gc", "on"] if plan.gc else []),
+        *(["--call"] if plan.call else []),
     ]

@@ -19,16 +19,24 @@ SCHEMA = 1
 """Of group.json; docs/runs.md has its history."""
 
 FILE = "group.json"
-ARMS = "ab"
 MOST_ROUNDS = 999
 """What three digits number."""
+
+
+def arm_name(arm: int) -> str:
+    """``a`` for the first arm, ``z`` for the 26th, ``aa`` for the next."""
+    name = ""
+    while arm >= 0:
+        arm, letter = divmod(arm, 26)
+        name, arm = chr(ord("a") + letter) + name, arm - 1
+    return name
 
 
 @dataclass(frozen=True)
 class Group:
     """Why there are several runs.
 
-    :ivar kind: ``compare``, ``until``, ``check`` or ``cold``.
+    :ivar kind: ``compare``, ``until``, ``check``, ``cold`` or ``study``.
     :ivar command: what the user typed.
     :ivar arms: what tells them apart, in the user's words; the first is arm ``a``.
     """
@@ -44,7 +52,7 @@ class Group:
 
     def place(self, number: int, arm: int = 0) -> Path:
         """The folder for the run of an arm, counted from 0, in a round, counted from 1."""
-        return self.folder / f"{number:03}-{ARMS[arm]}"
+        return self.folder / f"{number:03}-{arm_name(arm)}"
 
 
 def new_id() -> str:

@@ -254,11 +254,13 @@ Flags are those of `edge-run VERB`, and:
   --native-symbol SYMBOL  the interpreter's method that its library exports, for engine native
   --lib FILE              libedge.so (../lib/libedge.so)
   --rounds N, --seed N    split: rounds of every series, and the seed of their order
+  --gc on|off             bench, engine python: may the garbage collector run meanwhile? (off)
+  --call                  bench, engine python: an invocation is a whole call, with copying
 """
 
 _SWITCHES = {
     *("--no-xnnpack", "--each", "--dequantize", "--help"),
-    *("--poisson", "--undisturbed"),
+    *("--poisson", "--undisturbed", "--call"),
 }
 _LISTS = {"--input", "--shape"}
 _NUMBERS = {
@@ -277,7 +279,7 @@ _NUMBERS = {
 }
 _TEXTS = {
     *("--engine", "--model", "--lib", "--signature", "--delegate", "--output", "--samples"),
-    *("--module", "--packages", "--native-symbol", "--cpus"),
+    *("--module", "--packages", "--native-symbol", "--cpus", "--gc"),
 }
 _MODEL_FLAGS = {
     *("--engine", "--model", "--lib", "--signature", "--shape", "--batch", "--delegate"),
@@ -289,7 +291,7 @@ _BENCH_FLAGS = {
 }
 VERBS = {
     "infer": _MODEL_FLAGS | {"--input", "--each", "--output", "--dequantize", "--memory"},
-    "bench": _MODEL_FLAGS | _BENCH_FLAGS,
+    "bench": _MODEL_FLAGS | _BENCH_FLAGS | {"--gc", "--call"},
     "inspect": _MODEL_FLAGS,
     "split": _MODEL_FLAGS
     | (_BENCH_FLAGS - {"--interval-us", "--poisson", "--idle-us"})
@@ -1352,21 +1354,29 @@ def choose_iterations(timed: Callable[[int], int], wanted_ns: int) -> tuple[int,
 
 
 @contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """No garbage collection: it would strike some samples and not others."""
+def undisturbed(*, collecting: bool = False) -> Iterator[None]:
+    """No garbage collection, unless asked for: it would strike some samples and not others."""
     gc.collect()
-    gc.disable()
+    if not collecting:
+        gc.disable()
     try:
         yield
     finally:
         gc.enable()
 
 
-def measure_in_python(function: Callable[[], object], recorder: Recorder, plan: Plan) -> Measured:
+def collections() -> int:
+    """How often the garbage collector has run in this process."""
+    return sum(int(generation["collections"]) for generation in gc.get_stats())
+
+
+def measure_in_python(
+    function: Callable[[], object], recorder: Recorder, plan: Plan, *, collecting: bool = False
+) -> Measured:
     """edge_measure, with the loop in Python."""
     measured = Measured()
     tick_ns = recorder.header().tick_ns
-    with Stop() as stop, undisturbed():
+    with Stop() as stop, undisturbed(collecting=collecting):
         begin = clock_ns()
         while measured.warmup < plan.warmup or clock_ns() - begin < plan.warmup_ns:
             function()
@@ -1551,16 +1561,27 @@ def bench(flags: Flags) -> dict[str, Any]:
         flags.wrong("--interval-us and --idle-us exclude each other")
     if plan.iterations > 1 and (plan.interval_ns or plan.idle_ns):
         flags.wrong("with --interval-us or --idle-us a sample is one invocation")
+    collecting = flags.text("--gc") == "on"
+    if flags.text("--gc") not in (None, "on", "off"):
+        flags.wrong(f"--gc takes on or off, not '{flags.text('--gc')}'")
     engine, edge, model = opened(flags)
+    if engine != "python" and (collecting or flags.on("--call")):
+        flags.wrong(f"--gc on and --call go with --engine python: {engine} loops in C")
     method = model.go_native(flags.text("--native-symbol")) if engine == "native" else 0
-    prepare(flags, model)
+    if flags.on("--call") and model.by_runner:
+        flags.wrong(f"--call: signature '{model.signature}' runs through Python's signature runner")
+    arrays = prepare(flags, model)
     disturbance.settle()
     recorder = Recorder(edge, path, plan.samples)
+    before = collections()
     try:
         if engine == "native":
             measured = measure_in_c(model, method, recorder, plan)
         else:
-            measured = measure_in_python(model.callable(), recorder, plan)
+            function = model.callable()
+            if flags.on("--call"):
+                function = python_phases(model, arrays)["call"]
+            measured = measure_in_python(function, recorder, plan, collecting=collecting)
     except (ValueError, RuntimeError) as error:
         what = f"the runtime failed to invoke {model.path}"
         raise model.explained(RUNTIME, what, error) from None
@@ -1572,7 +1593,11 @@ def bench(flags: Flags) -> dict[str, Any]:
             f"signature '{model.signature}' runs through Python's signature runner: the time "
             "includes copying inputs and outputs"
         )
-    return benched(model.report(engine), path, header, measured, paces, disturbance)
+    report = model.report(engine)
+    if collecting:
+        # One of them was asked for, before the loop.
+        report["collections"] = collections() - before - 1
+    return benched(report, path, header, measured, paces, disturbance)
 
 
 def benched(

@@ -17,7 +17,7 @@ from edge import abi, bench, group, precision
 from edge.artifact import Artifact
 from edge.cooling import Cooling
 from edge.errors import BoardError, EdgeError, UnreachableError
-from edge.group import ARMS, Group
+from edge.group import Group
 from edge.precision import Goal, Precision
 from edge.release import Release
 from edge.run import Plan, Run
@@ -29,6 +29,12 @@ Medians = list[list[float]]
 
 Begin = Callable[[int, Medians], None]
 """Called as a round begins, with its number from 1, and the medians so far."""
+
+Turn = Callable[[int, int], None]
+"""Called before each process, with the round's number and the arm."""
+
+LeaveOut = Callable[[int, EdgeError], None]
+"""Told of an arm that failed, and why."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,9 @@ def measure(
     begin: Begin,
     enough: Callable[[Medians], bool] = lambda medians: False,
     watched: bool = True,
+    families: Sequence[object] = (),
+    turn: Turn = lambda number, arm: None,
+    leave_out: LeaveOut | None = None,
 ) -> tuple[tuple[Run, ...], ...]:
     """Up to ``count`` rounds; the runs of each contender, in the order of the rounds.
 
@@ -61,10 +70,15 @@ def measure(
     :param seed: of the orders.
     :param enough: asked after each round; True: it was the last.
     :param watched: read clock, temperature and load meanwhile.
+    :param families: one for each contender; those of one family, which are compared with each
+        other, follow each other within a round. Empty: they are all of one.
+    :param leave_out: with it, an arm that fails has no further turn, and is no error; what it has
+        until then is returned.
     :raises EdgeError: as :func:`bench.measure`; with several contenders it names the arm.
     """
     order, found = random.Random(seed), [list[Run]() for _ in contenders]
     medians: Medians = [[] for _ in contenders]
+    failed = set[int]()
     with _kept(runs_of, progress):
         # What this board has no cores or settings for is told before anything is measured.
         planned = [
@@ -73,15 +87,37 @@ def measure(
         cooling = Cooling(session, progress)
         for number in range(1, count + 1):
             begin(number, medians)
-            for arm in order.sample(range(len(contenders)), len(contenders)):
+            for arm in _shuffled(order, families or [None] * len(contenders)):
+                if arm in failed:
+                    continue
+                turn(number, arm)
                 cooling.wait()
-                with _named(_arm(arm, contenders)):
-                    run = _one(session, runs_of, planned[arm], library, number, arm, watched)
+                try:
+                    with _named(_arm(arm, contenders)):
+                        run = _one(session, runs_of, planned[arm], library, number, arm, watched)
+                except UnreachableError:
+                    raise
+                except EdgeError as error:
+                    if leave_out is None:
+                        raise
+                    failed.add(arm)
+                    leave_out(arm, error)
+                    continue
                 found[arm].append(run)
                 medians[arm].append(run.median_ns)
             if enough(medians):
                 break
     return tuple(map(tuple, found))
+
+
+def _shuffled(order: random.Random, families: Sequence[object]) -> list[int]:
+    """Arms in random order, family by family, the families in random order too."""
+    kinds = list(dict.fromkeys(families))
+    found = []
+    for kind in order.sample(kinds, len(kinds)):
+        arms = [arm for arm, family in enumerate(families) if family == kind]
+        found += order.sample(arms, len(arms))
+    return found
 
 
 @dataclass(frozen=True)
@@ -150,7 +186,7 @@ def cold(
 
 def _arm(number: int, contenders: Sequence[Contender]) -> str:
     """What messages call it; empty if it is the only one."""
-    return ARMS[number].upper() if len(contenders) > 1 else ""
+    return group.arm_name(number).upper() if len(contenders) > 1 else ""
 
 
 def _resolved(session: Session, contender: Contender, arm: str) -> Contender:

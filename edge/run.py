@@ -54,6 +54,8 @@ class Plan:
     :ivar seed: of what is random.
     :ivar settings: ``PATH=VALUE`` of the board, for as long as the run lasts.
     :ivar timeout_s: after which the run is ended; what was recorded by then is kept.
+    :ivar gc: Python's garbage collector may run while samples are taken (engine ``python``).
+    :ivar call: an invocation is a whole call: copy in, invoke, copy out (engine ``python``).
     """
 
     count: int = 500
@@ -69,6 +71,8 @@ class Plan:
     seed: int = 1
     settings: tuple[str, ...] = ()
     timeout_s: float = 3600.0
+    gc: bool = False
+    call: bool = False
 
     @property
     def scenario(self) -> str:
@@ -197,6 +201,23 @@ class Run:
         For comparing runs that took turns: what bounds it is how it differs from turn to turn.
         """
         return stats.median(self.samples.latency_ns[self.settled_at or 0 :])
+
+    @property
+    def cold_start_ns(self) -> float:
+        """From opening the runtime to the end of the first invocation."""
+        return float(sum(v for k, v in self.report["cold_start"].items() if k.endswith("_ns")))
+
+    @property
+    def delegated(self) -> str:
+        """``4/5``: nodes that the delegate took, of all."""
+        taken = self.report["delegation"]
+        if taken is None:
+            return ""
+        if not taken["applied"]:
+            return "off"
+        if taken["nodes_total"] < 0:
+            return "on"  # this engine does not tell how many
+        return f"{taken['nodes_delegated']}/{taken['nodes_total']}"
 
     @functools.cached_property
     def far_out(self) -> tuple[int, float]:

@@ -27,12 +27,15 @@ class Part:
     """One phase of a call, in nanoseconds per call.
 
     :ivar binding: what Python takes longer than C for the same work, paired round by round.
+    :ivar native_rounds_ns: a median of each round, in their order; ``python_rounds_ns`` too.
     """
 
     phase: str
     native: Estimate
     python: Estimate
     binding: Estimate
+    native_rounds_ns: tuple[float, ...] = ()
+    python_rounds_ns: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,10 @@ def of_samples(model: str, series: Series, rounds: int, identical: bool | None) 
             _per_round(series[engine, phase], rounds, f"{engine} {phase}") for engine in ENGINES
         )
         parts.append(
-            Part(phase, stats.mean(native), stats.mean(python), stats.mean(python - native))
+            Part(
+                *(phase, stats.mean(native), stats.mean(python), stats.mean(python - native)),
+                *(tuple(native.tolist()), tuple(python.tolist())),
+            )
         )
     return Split(model, rounds, identical, tuple(parts))
 

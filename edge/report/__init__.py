@@ -623,10 +623,10 @@ def runs_table(runs: Sequence[Run], title: str = "") -> Table:
         made.add_row(
             run.model,
             run.engine,
-            delegation(run),
+            run.delegated,
             str(len(run.samples)),
             *(interval(found[run.id].get(q)) for q in quantiles),
-            duration(cold_start_ns(run)) if run.report["cold_start"] else "",
+            duration(run.cold_start_ns) if run.report["cold_start"] else "",
             "" if run.report["peak_rss_bytes"] is None else size(run.report["peak_rss_bytes"]),
         )
     return made
@@ -700,23 +700,6 @@ def group_lines(arms: Mapping[str, Mapping[str, float]], found: Comparison | Non
         for arm, rounds in sorted(arms.items())
     ]
     return lines if found is None else [*lines, found.text, found.power_text]
-
-
-def delegation(run: Run) -> str:
-    """``4/5``: nodes that the delegate took, of all."""
-    taken = run.report["delegation"]
-    if taken is None:
-        return ""
-    if not taken["applied"]:
-        return "off"
-    if taken["nodes_total"] < 0:
-        return "on"  # this engine does not tell how many
-    return f"{taken['nodes_delegated']}/{taken['nodes_total']}"
-
-
-def cold_start_ns(run: Run) -> float:
-    """Library open to the end of the first invoke."""
-    return float(sum(v for k, v in run.report["cold_start"].items() if k.endswith("_ns")))
 
 
 def run_lines(run: Run) -> list[str]:
@@ -1008,8 +991,8 @@ def comparison_table(
             str(len(times)),
             # Where rounds are alike for so long that they bound nothing, the median alone.
             interval(stats.percentile(times, 0.5)) or duration(stats.median(times)),
-            delegation(runs[0]),
-            duration(stats.median([cold_start_ns(run) for run in runs])),
+            runs[0].delegated,
+            duration(stats.median([run.cold_start_ns for run in runs])),
         )
     return made
 
@@ -1038,7 +1021,7 @@ def comparison_json(found: Comparison, a: Sequence[Run], b: Sequence[Run]) -> di
                 "model_sha256": runs[0].model_sha256,
                 "engine": runs[0].engine,
                 "runtime": runs[0].runtime,
-                "delegated": delegation(runs[0]),
+                "delegated": runs[0].delegated,
                 "runs": [run.id for run in runs],
             }
             for label, times, runs in sides
@@ -1066,7 +1049,7 @@ def until_table(results: Sequence[Measured], title: str = "") -> Table:
         made.add_row(
             each.runs[0].model,
             each.runs[0].engine,
-            delegation(each.runs[0]),
+            each.runs[0].delegated,
             str(found.rounds),
             estimate(found.estimate),
             f"{100 * found.found:.2g} %",
@@ -1136,7 +1119,7 @@ def _cold_steps(each: Measured) -> dict[str, list[float]]:
         if key.endswith("_ns")
     }
     steps = {step: times for step, times in steps.items() if any(times)}
-    return {**steps, "in all": [cold_start_ns(run) for run in each.runs]}
+    return {**steps, "in all": [run.cold_start_ns for run in each.runs]}
 
 
 def cold_lines(each: Measured) -> list[str]:

@@ -8,7 +8,18 @@ from __future__ import annotations
 from invoke.collection import Collection
 from invoke.program import Program
 
-from edge.tasks import boards, conversion, firmware, measure, models, qemu, releases, runs, serial
+from edge.tasks import (
+    boards,
+    conversion,
+    firmware,
+    measure,
+    models,
+    qemu,
+    releases,
+    runs,
+    serial,
+    study,
+)
 
 _runs = Collection("runs", runs.runs_show, runs.runs_compare, runs.runs_export)
 _runs.add_task(runs.runs_list, default=True)
@@ -27,6 +38,7 @@ namespace = Collection(
     _runs,
     measure.compare,
     measure.check,
+    study.study,
     conversion.convert,
     conversion.export,
     models.infer,

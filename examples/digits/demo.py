@@ -159,9 +159,9 @@ def _show(done: Deployment, rows: list[Row], digits: int, seconds: float) -> Non
             f"{100 * row.accuracy:.1f} %",
             f"{row.agreed}/{digits}",
             f"{row.outputs.largest_difference:.2g}",
-            report.delegation(row.run),
+            row.run.delegated,
             *(report.interval(found.get(q)) for q in ladder),
-            report.duration(report.cold_start_ns(row.run)),
+            report.duration(row.run.cold_start_ns),
             report.size(row.run.report["peak_rss_bytes"]),
         )
     report.print_table(table)

@@ -106,15 +106,11 @@ def test_an_arm_that_fails_leaves_the_board_as_it_was(here: dict[str, str], tmp_
     assert [each["live"] for each in releases] == [True]
 
 
-def test_an_interrupt_keeps_what_was_measured_and_cleans_the_board(here: dict[str, str]) -> None:
-    deployed = call("deploy", *BOARD, "--model", str(MODEL), env=here)
-    assert deployed.returncode == 0, deployed.stderr
-    before = on_board(here)
-    assert any(path.startswith("releases/") for path in before)
-    words = ["compare", *BOARD, "--model", str(FLOAT32), *QUICK, "--rounds", "400"]
+def kept_at_interrupt(line: str, *words: str, env: dict[str, str]) -> list[Path]:
+    """Ctrl-C when the command says that; the run.json of each run that it says it kept."""
     with subprocess.Popen(
-        [str(Path(sys.executable).with_name("invoke")), *words, "-a", "", "-b", "--threads 2"],
-        env=here,
+        [str(Path(sys.executable).with_name("invoke")), *words],
+        env=env,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -123,8 +119,8 @@ def test_an_interrupt_keeps_what_was_measured_and_cleans_the_board(here: dict[st
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stderr is not None
-        for line in process.stderr:
-            if "round 3 of 400" in line:
+        for said in process.stderr:
+            if line in said:
                 break
         os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=60)
@@ -133,13 +129,25 @@ def test_an_interrupt_keeps_what_was_measured_and_cleans_the_board(here: dict[st
     found = re.search(r"what was measured until then, (\d+) runs, stays in (\S+)", errors)
     assert found is not None, errors
     kept = sorted(Path(found[2]).glob("*/run.json"))
-    assert len(kept) == int(found[1]) >= 4
-    library = build.host_library(print)
-    assert all(run.load(path.parent, library).median_ns > 0 for path in kept)
+    assert len(kept) == int(found[1])
     # The interrupted run's folder is gone, not half there.
     assert {path.name for path in Path(found[2]).iterdir() if path.is_dir()} == {
         path.parent.name for path in kept
     }
+    return kept
+
+
+def test_an_interrupt_keeps_what_was_measured_and_cleans_the_board(here: dict[str, str]) -> None:
+    deployed = call("deploy", *BOARD, "--model", str(MODEL), env=here)
+    assert deployed.returncode == 0, deployed.stderr
+    before = on_board(here)
+    assert any(path.startswith("releases/") for path in before)
+    words = ["compare", *BOARD, "--model", str(FLOAT32), *QUICK, "--rounds", "400"]
+    words += ["-a", "", "-b", "--threads 2"]
+    kept = kept_at_interrupt("round 3 of 400", *words, env=here)
+    assert len(kept) >= 4
+    library = build.host_library(print)
+    assert all(run.load(path.parent, library).median_ns > 0 for path in kept)
     assert on_board(here) == before
 
 

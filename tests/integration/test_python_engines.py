@@ -445,6 +445,22 @@ def test_bench_records_and_reports(here: Board, library: abi.Library, engine: st
     assert math.isfinite(float(np.median(recorded.latency_ns)))
 
 
+def test_a_sample_may_be_a_whole_call(here: Board, library: abi.Library) -> None:
+    model, path = MODELS / "mlp-float32.tflite", here.folder / "call.bin"
+    words = ("bench", "--model", model, "--samples", path, "--count", 40, "--warmup-ms", 0)
+    assert here.run(*words, "--call")["samples"] == len(samples.load(library, path)) == 40
+    here.fails("EDGE_USAGE", *words, "--call", "--engine", "native")
+
+
+def test_the_collector_runs_only_if_it_may(here: Board) -> None:
+    model, given = MODELS / "mlp-float32.tflite", ("--count", 40, "--warmup-ms", 0)
+    words = ("bench", "--model", model, "--samples", here.folder / "gc.bin", *given)
+    assert here.run(*words, "--gc", "on")["collections"] >= 0
+    assert "collections" not in here.run(*words, "--gc", "off")
+    here.fails("EDGE_USAGE", *words, "--gc", "sometimes")
+    here.fails("EDGE_USAGE", *words, "--gc", "on", "--engine", "native")
+
+
 def test_reports_have_the_keys_of_edge_run(here: Board, tmp_path: Path) -> None:
     runner = build.runner(board.load("localhost"), print).runner.path
     library = runtime.fetch(runtime.load("litert-2.3.0"), "x86_64", print).path

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import ctypes
+import gc
 import re
 import sys
 from pathlib import Path
@@ -223,6 +224,30 @@ def test_two_outputs_of_one_name_get_two() -> None:
 
 
 # --- measuring ------------------------------------------------------------------------------------
+
+
+def test_the_collector_is_off_while_measuring_unless_it_may_run() -> None:
+    with onboard.undisturbed():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    before = onboard.collections()
+    with onboard.undisturbed(collecting=True):
+        assert gc.isenabled()
+    assert onboard.collections() == before + 1
+
+
+def test_a_whole_call_sets_invokes_and_gets() -> None:
+    done: list[str] = []
+    interpreter = SimpleNamespace(
+        invoke=lambda: done.append("invoke"),
+        set_tensor=lambda index, array: done.append(f"set {index}"),
+        get_tensor=lambda index: done.append(f"get {index}"),
+    )
+    model = SimpleNamespace(
+        interpreter=interpreter, inputs=[tensor()], outputs=lambda: [tensor()._replace(number=7)]
+    )
+    onboard.python_phases(model, [np.zeros(1)])["call"]()  # type: ignore[arg-type]
+    assert done == ["set 0", "invoke", "get 7"]
 
 
 def test_a_sample_spans_as_many_calls_as_take_long_enough() -> None:

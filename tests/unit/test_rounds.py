@@ -100,6 +100,54 @@ def test_progress_has_the_medians_so_far(bench_with: Any) -> None:
     assert seen == [(1, [0, 0]), (2, [1, 1]), (3, [2, 2])]
 
 
+def test_the_arms_of_a_family_follow_each_other(bench_with: Any) -> None:
+    fake = bench_with(lambda call: 1000)
+    turns: list[tuple[int, int]] = []
+    families = ["x", "y", "x", "y"]
+    measured(
+        *(group.create("study", "", ("",) * 4), 4, 20),
+        families=families,
+        turn=lambda number, arm: turns.append((number, arm)),
+    )
+    orders = [[arm for _, arm in turns[i : i + 4]] for i in range(0, 80, 4)]
+    assert all(sorted(order) == [0, 1, 2, 3] for order in orders)
+    assert all(families[o[0]] == families[o[1]] != families[o[2]] for o in orders)
+    assert len({tuple(order) for order in orders}) > 4
+    assert [folder.name for folder in fake.folders] == [f"{n:03}-{'abcd'[arm]}" for n, arm in turns]
+
+
+def test_an_arm_that_fails_has_no_further_turn_if_it_may_be_left_out(bench_with: Any) -> None:
+    calls = iter(range(100))
+
+    def level_ns(folders: int) -> float:
+        if next(calls) == 0:
+            raise UsageError("no such operator")
+        return 1000
+
+    bench_with(level_ns)
+    out: list[tuple[int, str]] = []
+    found = measured(
+        *(group.create("study", "", ("",) * 3), 3, 5),
+        leave_out=lambda arm, error: out.append((arm, str(error))),
+    )
+    ((arm, why),) = out
+    assert why == f"arm {'ABC'[arm]}: no such operator"
+    assert sorted(map(len, found)) == [0, 5, 5] and not found[arm]
+
+
+def test_a_lost_link_leaves_no_arm_out(bench_with: Any) -> None:
+    bench_with(failing(UnreachableError("gone")))
+    with pytest.raises(UnreachableError):
+        measured(group.create("study", ""), 1, 5, leave_out=lambda arm, error: None)
+
+
+@pytest.mark.parametrize(
+    ("arm", "name"), [(0, "a"), (25, "z"), (26, "aa"), (52, "ba"), (701, "zz")]
+)
+def test_arms_have_letters(arm: int, name: str) -> None:
+    assert group.arm_name(arm) == name
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), UnreachableError("gone")])
 def test_what_was_measured_stays_and_is_told_of(bench_with: Any, error: BaseException) -> None:
     def level_ns(call: int) -> float:

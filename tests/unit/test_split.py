@@ -36,6 +36,8 @@ def test_binding_is_what_python_adds() -> None:
     assert call.binding.high - call.binding.low < 1
     assert parts["invoke"].native.value == pytest.approx(900, abs=0.3)
     assert parts["copy_in"].binding.value == pytest.approx(0, abs=0.3)
+    assert len(call.native_rounds_ns) == len(call.python_rounds_ns) == ROUNDS
+    assert np.mean(call.python_rounds_ns) == pytest.approx(call.python.value)
 
 
 def test_the_binding_is_paired_round_by_round() -> None:

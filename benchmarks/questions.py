@@ -1,0 +1,154 @@
+"""Write docs/questions.md: what a study found on this machine, and on an emulated board.
+
+``python -m benchmarks.questions [--rounds N] [--board B]...`` takes a quarter of an hour a board.
+It is best run while nothing else is; the reports say if something else was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge.errors import EdgeError, HostError
+from edge.questions import TOPICS
+
+BOARDS = ("localhost", "qemu-virt")
+FILE = Path(__file__).parents[1] / "docs" / "questions.md"
+
+HEAD = Path(__file__).with_suffix(".md")
+"""What comes before the reports."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A ratio that a prototype, other programs than these, gave on such a machine some days before.
+
+    :ivar claim: whose case it is; ``a`` and ``b``: what the names of its cells begin with.
+    :ivar differs: why today's may be another one, if it is known to be.
+    """
+
+    what: str
+    claim: str
+    a: str
+    b: str
+    ratio: float
+    differs: str = ""
+
+
+EARLIER = (
+    Earlier(
+        "digits MLP, a call from Python by one from C, tflite-runtime",
+        "python-magnitude",
+        "mlp-float32, call: native tflite-runtime",
+        "mlp-float32, call: python tflite-runtime",
+        1.79 / 1.07,
+        "the prototype's call from C went by a function of Python's, which takes time of its own",
+    ),
+    Earlier(
+        "MobileNetV2 1.0 int8, LiteRT by tflite-runtime",
+        "runtime-newer",
+        "mobilenet-v2-int8: python tflite-runtime",
+        "mobilenet-v2-int8: python ai-edge-litert",
+        1.65 / 38.2,
+    ),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="questions", description=__doc__.splitlines()[0])
+    parser.add_argument("--board", action="append", help="instead of localhost and qemu-virt")
+    parser.add_argument("--rounds", type=int, default=10)
+    options = parser.parse_args()
+    parts = [head()]
+    try:
+        for board in options.board or BOARDS:
+            text, told = study(board, options.rounds)
+            parts.append(deeper(text))
+            if not told["emulated"] and (lines := earlier_lines(told)):
+                parts.append("\n".join(lines) + "\n")
+    except EdgeError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    FILE.write_text("\n".join(parts), encoding="utf-8")
+    return 0
+
+
+def head() -> str:
+    topics = ["| name | question |", "|---|---|"]
+    topics += [f"| `{name}` | {question} |" for name, question in TOPICS.items()]
+    return HEAD.read_text(encoding="utf-8").format(topics="\n".join(topics))
+
+
+def study(board: str, rounds: int) -> tuple[str, dict[str, Any]]:
+    """The report, as Markdown and as JSON.
+
+    :raises HostError: the command failed; it has said why.
+    """
+    edge = Path(sys.executable).with_name("edge")
+    with tempfile.TemporaryDirectory() as folder:
+        # By a relative path: the report repeats the command.
+        words = [str(edge), "study", "--board", board, "--rounds", str(rounds)]
+        words += ["--output", f"{board}.md", "--json"]
+        done = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, check=False)
+        if done.returncode != 0:
+            raise HostError(f"the study on {board} ended with {done.returncode}")
+        return (Path(folder) / f"{board}.md").read_text(encoding="utf-8"), json.loads(done.stdout)
+
+
+def deeper(text: str) -> str:
+    """The same, its headings one level down."""
+    return re.sub("^#", "##", text, flags=re.MULTILINE)
+
+
+def earlier_lines(told: dict[str, Any]) -> list[str]:
+    """What the prototypes gave beside what was measured now: a row for each case that is there."""
+    rows = []
+    for each in EARLIER:
+        for case in cases(told, each):
+            found = f"{case['value']:.3g} [{case['low']:.3g}, {case['high']:.3g}]"
+            rows.append(
+                f"| {each.what} | {each.ratio:.3g} | {found} | {agreement(each, case['value'])} |"
+            )
+    if not rows:
+        return []
+    return [
+        "### Beside earlier prototypes",
+        "",
+        "Other programs measured some of these, on such a machine on another day.",
+        "",
+        "| what | B / A then | B / A now [99 %] | |",
+        "|---|---:|---:|---|",
+        *rows,
+    ]
+
+
+def cases(told: dict[str, Any], each: Earlier) -> list[dict[str, Any]]:
+    claims = [claim for claim in told["claims"] if claim["key"] == each.claim]
+    return [
+        case
+        for claim in claims
+        for case in claim["cases"]
+        if case["a"].startswith(each.a) and case["b"].startswith(each.b)
+    ]
+
+
+def agreement(each: Earlier, now: float) -> str:
+    """In direction, and in size: a factor of two is what another day may do."""
+    if (now > 1) != (each.ratio > 1):
+        verdict = "the other direction"
+    elif max(now / each.ratio, each.ratio / now) <= 2:
+        return "same direction, same size"
+    else:
+        verdict = "same direction, another size"
+    return f"{verdict}: {each.differs}" if each.differs else verdict
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,518 @@
+"""Study: the claims of :mod:`edge.questions`, asked on one board, and what became of each."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge import abi, bench, claim, deploy, inspection, layout, model, preflight, rounds, runtime
+from edge import split as split_module
+from edge.artifact import Artifact
+from edge.cell import Cell, Figures, Inventory, Subject, Way, subject
+from edge.claim import Claim, Verdict
+from edge.comparison import troubles
+from edge.deploy import Choice
+from edge.errors import BoardError, EdgeError, UnreachableError, UsageError
+from edge.group import MOST_ROUNDS, Group
+from edge.options import Options
+from edge.questions import LARGE
+from edge.release import Release
+from edge.rounds import Contender
+from edge.run import Plan, Run
+from edge.session import Session
+from edge.split import Split
+
+Progress = Callable[[str], None]
+
+BUNDLED = (
+    "digits/models/mlp-float32.tflite",
+    "digits/models/mlp-int8.tflite",
+    "digits/models/cnn-float32.tflite",
+    "digits/models/cnn-int8.tflite",
+    "mobilenet/mobilenet-v2-int8.tflite",
+)
+"""Of examples/: models of rising size."""
+
+_MOST_BATCH = 4096
+
+PLAN = Plan(count=4000, duration_s=0.3, warmup=3)
+"""Of a cell in a round: a p99 has bounds from 368 samples on that are independent of each other."""
+
+_SPLIT_WORK = 40_000_000
+"""Multiply-accumulates of a series of a split, about: a large model has fewer samples."""
+_SPLIT_SAMPLES = (2 * bench.ROUNDS, 20 * bench.ROUNDS)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was asked on a board, and what came of it.
+
+    :ivar emulated: its times say nothing about a real board.
+    :ivar measured: the figures of each cell that could be measured.
+    :ivar refused: the other cells, and why.
+    :ivar left_out: models that were not asked about, and why.
+    :ivar remarks: what a reader should know of the rounds.
+    :ivar runs: how many there were, ``disturbed`` how many of them while other programs ran.
+    """
+
+    board: str
+    target: str
+    system: str
+    emulated: bool
+    measured_at: str
+    command: str
+    rounds: int
+    inventory: Inventory
+    measured: dict[Cell, Figures]
+    refused: dict[Cell, str]
+    splits: dict[tuple[Way, Subject], Split]
+    verdicts: tuple[Verdict, ...]
+    left_out: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    folder: str = ""
+    runs: int = 0
+    disturbed: int = 0
+
+
+# --- models ---------------------------------------------------------------------------------------
+
+
+def bundled() -> list[Path]:
+    """:raises UsageError: this is no checkout, which has them."""
+    found = [layout.data_dir("examples") / name for name in BUNDLED]
+    if missing := [path for path in found if not path.is_file()]:
+        raise UsageError(
+            f"the models of a study come with edge's checkout, {missing[0]} is not there: name "
+            "your own with --model"
+        )
+    return found
+
+
+def subjects(paths: Sequence[Path]) -> tuple[Subject, ...]:
+    """Models, the least work first.
+
+    :param paths: as :func:`deploy.models` has looked through them.
+    :raises UsageError: a file is named twice.
+    """
+    found = [subject(path, _work(path)) for path in paths]
+    if len({each.path.name for each in found}) < len(found):
+        raise UsageError("--model names two files of one name: rename one")
+    return tuple(sorted(found, key=lambda each: (each.work, each.name)))
+
+
+def _work(path: Path) -> int:
+    graphs = inspection.of_model(model.read(path)).graphs
+    return sum(graph.multiply_accumulates for graph in graphs)
+
+
+def chosen(
+    found: tuple[Subject, ...], *, own: bool, emulated: bool
+) -> tuple[tuple[Subject, ...], tuple[str, ...]]:
+    """Those to ask about, and why the others are left out: bundled ones that an emulated board
+    would take minutes for, to say nothing about a real one."""
+    if own or not emulated:
+        return found, ()
+    left = [each for each in found if each.work >= LARGE]
+    why = "it would take minutes, emulated: name it with --model to ask all the same"
+    return (
+        tuple(each for each in found if each.work < LARGE),
+        tuple(f"{each.name}: {why}" for each in left),
+    )
+
+
+# --- what a user may ask --------------------------------------------------------------------------
+
+
+def report_file(path: Path | None) -> Path | None:
+    """``path``, if a report can be written there.
+
+    :raises UsageError: it has another ending, or no folder.
+    """
+    if path is None:
+        return None
+    if path.suffix != ".md":
+        raise UsageError(f"--output {path}: the report is Markdown: name a .md file")
+    if path.is_dir() or not path.parent.is_dir():
+        raise UsageError(f"--output {path}: name a file in a folder that is there")
+    return path
+
+
+def rounds_of(number: int) -> int:
+    """:raises UsageError: too few for an interval, or more than a group numbers."""
+    if not claim.LEAST_ROUNDS <= number <= MOST_ROUNDS:
+        raise UsageError(f"--rounds {number}: must be {claim.LEAST_ROUNDS} to {MOST_ROUNDS}")
+    return number
+
+
+def batch_of(number: int) -> int:
+    """:raises UsageError: it is no large batch."""
+    if not 2 <= number <= _MOST_BATCH:
+        raise UsageError(f"--batch {number}: must be 2 to {_MOST_BATCH} examples")
+    return number
+
+
+def longest_of(text: str) -> float:
+    """In seconds.
+
+    :raises UsageError: it is no time above 0.
+    """
+    if (longest_s := bench.seconds("--longest", text)) <= 0:
+        raise UsageError(f"--longest {text}: must be more than 0 seconds")
+    return longest_s
+
+
+# --- ways -----------------------------------------------------------------------------------------
+
+
+def ways(session: Session) -> tuple[tuple[Way, ...], dict[str, str]]:
+    """What a board has for each engine, before anything is fetched; and what it lacks, and why.
+
+    :raises UnreachableError: the link is lost.
+    """
+    found: list[Way] = []
+    missing: dict[str, str] = {}
+    for engine in runtime.ENGINES:
+        try:
+            interpreter = deploy.python_for(session, Choice(engine))
+        except UnreachableError:
+            raise
+        except EdgeError as error:
+            missing[engine] = str(error)
+            continue
+        names = []
+        for name in runtime.for_engine(engine):
+            one = runtime.load(name)
+            if interpreter is not None:
+                fits = runtime.has_wheel(one, interpreter)
+                what = f"Python {interpreter.version} on {interpreter.machine}"
+            else:
+                fits, what = session.board.arch in one.wheels, session.board.arch
+            if fits:
+                names.append(name)
+            else:
+                missing.setdefault(engine, f"runtime {name} has nothing for {what}")
+        for name in names:
+            missing.pop(engine, None)
+            found.append(Way(engine, name))
+            if engine in ("tflite", "litert"):
+                found.append(Way(engine, name, xnnpack=False))
+            if engine == "python":
+                found.append(Way(engine, name, call=True))
+                found += [Way(engine, name, call=True, gc=True)] if name == names[0] else []
+    return tuple(found), missing
+
+
+@dataclass
+class _Releases:
+    """What goes to the board: a release for each engine and runtime, of the models it can run.
+
+    :ivar refused: engine, runtime, and the model's file -> why the board does not take it.
+    """
+
+    session: Session
+    models: tuple[Artifact, ...]
+    progress: Progress
+    found: dict[tuple[str, str], Release] = field(default_factory=dict)
+    refused: dict[tuple[str, str, str], str] = field(default_factory=dict)
+
+    def prepare(self, way: Way, files: set[str]) -> None:
+        """:raises UnreachableError: the link is lost."""
+        models = [item for item in self.models if item.path.name in files]
+        release, why = self._made(way, models)
+        if release is None and len(models) > 1:
+            # One that it can't run must not keep the others out.
+            alone = {item: self._made(way, [item])[1] for item in models}
+            models = [item for item, why in alone.items() if not why]
+            self._refuse(way, {item.path.name: why for item, why in alone.items() if why})
+            release, why = self._made(way, models) if models else (None, why)
+        if release is None:
+            self._refuse(way, {item.path.name: why for item in models})
+        else:
+            self.found[way.engine, way.runtime] = release
+
+    def _refuse(self, way: Way, whys: dict[str, str]) -> None:
+        self.refused |= {(way.engine, way.runtime, name): why for name, why in whys.items()}
+
+    def _made(self, way: Way, models: Sequence[Artifact]) -> tuple[Release | None, str]:
+        """The release, or why there is none."""
+        choice = Choice(way.engine, way.runtime)
+        try:
+            release = deploy.prepared(self.session, models, self.progress, choice)
+            preflight.insist(
+                deploy.look(
+                    *(self.session, release.artifacts, release.models, release.size_bytes),
+                    *(release.runtime, self.progress),
+                )
+            )
+        except UnreachableError:
+            raise
+        except (UsageError, BoardError) as error:
+            return None, str(error)
+        return release, ""
+
+    def why_not(self, cell: Cell) -> str:
+        """Empty if the board takes what the cell needs."""
+        return self.refused.get((cell.way.engine, cell.way.runtime, cell.subject.path.name), "")
+
+    def of(self, way: Way) -> Release:
+        return self.found[way.engine, way.runtime]
+
+
+# --- measuring ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Told:
+    """Where a study is, for people: told before each cell, and by what was measured, how long the
+    rest takes.
+
+    :ivar tell: takes the text.
+    :ivar most: rounds.
+    """
+
+    tell: Callable[[str], None]
+    cells: Sequence[Cell]
+    most: int
+    clock_s: Callable[[], float] = time.monotonic
+    _took_s: dict[int, float] = field(default_factory=dict)
+    _began: tuple[int, float] | None = None
+    _done: int = 0
+    _left_out: int = 0
+
+    def turn(self, arm: int) -> None:
+        """A cell begins; the one before has ended."""
+        self._end()
+        self._began = arm, self.clock_s()
+        total = self.most * (len(self.cells) - self._left_out)
+        text = f"cell {self._done + 1} of {total}"
+        if (left_s := self.left_s(total)) is not None:
+            text += f", about {_time(left_s)} left"
+        self.tell(f"{text}: {self.cells[arm].name}")
+
+    def left_out(self) -> None:
+        self._left_out += 1
+
+    def _end(self) -> None:
+        if self._began is not None:
+            arm, began_s = self._began
+            self._took_s[arm] = self.clock_s() - began_s
+            self._done += 1
+
+    def round_s(self) -> float:
+        """Of the cells so far, each as it took the last time."""
+        return sum(self._took_s.values())
+
+    def left_s(self, total: int) -> float | None:
+        """None: nothing was measured yet."""
+        if not self._took_s:
+            return None
+        mean_s = self.round_s() / len(self._took_s)
+        return max(0.0, (total - self._done) * mean_s)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user asked for.
+
+    :ivar own: the models are the user's, not the bundled ones.
+    """
+
+    claims: tuple[Claim, ...]
+    subjects: tuple[Subject, ...]
+    models: tuple[Artifact, ...]
+    rounds: int
+    batch: int
+    longest_s: float
+    own: bool
+    seed: int = 1
+    plan: Plan = PLAN
+
+
+def run(
+    session: Session,
+    asked: Asked,
+    group_of: Callable[[tuple[str, ...]], Group],
+    library: abi.Library,
+    progress: Progress,
+    tell: Callable[[str], None],
+    *,
+    measured_at: str,
+    command: str,
+    wait_s: float = 0.0,
+) -> Study:
+    """Ask the claims on a board. What was live there stays live.
+
+    :param group_of: makes the group of the rounds; it is given the cells' names.
+    :param tell: how far it is, beside the last line of ``progress``.
+    :raises UsageError: nothing of what was asked can be measured there.
+    :raises EdgeError: as :func:`rounds.measure`.
+    """
+    began_s = time.monotonic()
+    emulated = session.board.emulated or session.facts.emulated
+    wanted, left_out = chosen(asked.subjects, own=asked.own, emulated=emulated)
+    there, missing = ways(session)
+    stock = Inventory(session.board.name, there, wanted, missing, asked.batch)
+    releases = _Releases(session, asked.models, progress)
+    # Only what is asked about is fetched, and taken along.
+    files: dict[tuple[str, str], set[str]] = {}
+    for cell in claim.wanted(asked.claims, stock):
+        key = (cell.way.engine, cell.way.runtime)
+        files.setdefault(key, set()).add(cell.subject.path.name)
+    for key, names in files.items():
+        releases.prepare(Way(*key), names)
+    for engine, name in files.keys() - releases.found.keys():
+        whys = [why for key, why in releases.refused.items() if key[:2] == (engine, name)]
+        missing.setdefault(engine, whys[0])
+        there = tuple(way for way in there if (way.engine, way.runtime) != (engine, name))
+    stock = dataclasses.replace(stock, ways=there)
+    wanted_cells = claim.wanted(asked.claims, stock)
+    refused = {cell: why for cell in wanted_cells if (why := releases.why_not(cell))}
+    cells = [cell for cell in wanted_cells if cell not in refused]
+    if not cells:
+        told = "; ".join(dict.fromkeys(missing.values())) or "no model fits the questions"
+        raise UsageError(f"nothing of this can be asked on {session.board.name}: {told}")
+    measured: dict[Cell, Figures] = {}
+    with deploy.staged(session, list(releases.found.values()), progress, wait_s=wait_s):
+        splits = dict(_splits(session, releases, cells, library, progress, command, refused))
+        measured |= {cell: figures for cell, figures in _parts(splits) if cell in set(cells)}
+        whole = [cell for cell in cells if not cell.phase]
+        runs = (
+            _rounds(
+                *(session, asked, releases, whole, library, progress, tell, refused),
+                place=group_of(tuple(cell.name for cell in whole)),
+                until_s=began_s + asked.longest_s,
+            )
+            if whole
+            else {}
+        )
+    measured |= {cell: figures_of(found) for cell, found in runs.items() if found}
+    return Study(
+        board=session.board.name,
+        target=session.transport.name,
+        system=session.facts.system,
+        emulated=emulated,
+        measured_at=measured_at,
+        command=command,
+        rounds=max((len(found) for found in runs.values()), default=0),
+        inventory=stock,
+        measured=measured,
+        refused=refused,
+        splits=splits,
+        verdicts=tuple(claim.judge(each, stock, measured, refused) for each in asked.claims),
+        left_out=left_out,
+        remarks=tuple(line for cell, found in runs.items() for line in troubles(found, cell.name)),
+        runs=sum(map(len, runs.values())),
+        disturbed=sum(_disturbed(each) for found in runs.values() for each in found),
+        folder=next((f[0].id.rpartition("/")[0] for f in runs.values() if f), ""),
+    )
+
+
+def _disturbed(one: Run) -> bool:
+    return any(reason.code == "load" for reason in one.verdict())
+
+
+def _rounds(
+    session: Session,
+    asked: Asked,
+    releases: _Releases,
+    cells: list[Cell],
+    library: abi.Library,
+    progress: Progress,
+    tell: Callable[[str], None],
+    refused: dict[Cell, str],
+    *,
+    place: Group,
+    until_s: float,
+) -> dict[Cell, tuple[Run, ...]]:
+    """The runs of each cell, in the order of the rounds."""
+    told = Told(tell, cells, asked.rounds)
+
+    def leave_out(arm: int, error: EdgeError) -> None:
+        # Of the letter that the arm has in the group nobody else knows.
+        refused[cells[arm]] = str(error).partition(": ")[2]
+        told.left_out()
+
+    def enough(medians: rounds.Medians) -> bool:
+        most = max(map(len, medians))
+        return most >= claim.LEAST_ROUNDS and time.monotonic() + told.round_s() > until_s
+
+    progress(f"measuring {len(cells)} cells, each in up to {asked.rounds} rounds")
+    found = rounds.measure(
+        *(session, place, [_contender(cell, releases, asked.plan) for cell in cells]),
+        *(library, progress),
+        count=asked.rounds,
+        seed=asked.seed,
+        begin=lambda number, medians: progress(f"round {number} of {asked.rounds}"),
+        enough=enough,
+        families=[cell.subject.family for cell in cells],
+        turn=lambda number, arm: told.turn(arm),
+        leave_out=leave_out,
+    )
+    return dict(zip(cells, found, strict=True))
+
+
+def _contender(cell: Cell, releases: _Releases, plan: Plan) -> Contender:
+    release = releases.of(cell.way)
+    opened = Options(batch=cell.batch if cell.batch != 1 else 0, xnnpack=cell.way.xnnpack)
+    item = next(each for each in release.models if each.path.name == cell.subject.path.name)
+    how = dataclasses.replace(plan, options=opened, call=cell.way.call, gc=cell.way.gc)
+    return Contender(release, item, how)
+
+
+def figures_of(runs: Sequence[Run]) -> Figures:
+    """What a cell's runs came to."""
+    p99s = [{p.quantile: p.value for p in run.percentiles()}.get(0.99) for run in runs]
+    counted = [run.report.get("collections") for run in runs]
+    known = [count for count in counted if type(count) is int]
+    return Figures(
+        latency_ns=tuple(run.median_ns for run in runs),
+        p99_ns=tuple(p99s),
+        start_ns=tuple(run.cold_start_ns for run in runs),
+        peak_bytes=tuple(float(run.report["peak_rss_bytes"] or 0) for run in runs),
+        collections=sum(known) if known else None,
+        delegated=runs[0].delegated,
+    )
+
+
+def _splits(
+    session: Session,
+    releases: _Releases,
+    cells: Sequence[Cell],
+    library: abi.Library,
+    progress: Progress,
+    command: str,
+    refused: dict[Cell, str],
+) -> Iterator[tuple[tuple[Way, Subject], Split]]:
+    """Each model's call in parts, by the way whose engine is ``native``."""
+    asked = [cell for cell in cells if cell.phase]
+    for way, one in dict.fromkeys((c.way, c.subject) for c in asked if c.way.engine == "native"):
+        release = releases.of(way)
+        item = next(each for each in release.models if each.path.name == one.path.name)
+        least, most = _SPLIT_SAMPLES
+        count = min(most, max(least, _SPLIT_WORK * bench.ROUNDS // max(1, one.work)))
+        plan = Plan(count=count // bench.ROUNDS * bench.ROUNDS, warmup=PLAN.warmup)
+        try:
+            _, found = bench.split(session, release, item, plan, library, progress, command=command)
+        except UnreachableError:
+            raise
+        except (UsageError, BoardError) as error:
+            refused |= {c: str(error) for c in asked if c.subject == one}
+            continue
+        yield (way, one), found
+
+
+def _parts(splits: dict[tuple[Way, Subject], Split]) -> Iterator[tuple[Cell, Figures]]:
+    for (way, one), split in splits.items():
+        for part in split.parts:
+            for engine, rounds_ns in zip(
+                split_module.ENGINES, (part.native_rounds_ns, part.python_rounds_ns), strict=True
+            ):
+                cell = Cell(Way(engine, way.runtime), one, phase=part.phase)
+                yield cell, Figures(latency_ns=rounds_ns)

@@ -1,0 +1,73 @@
+"""What benchmarks.questions makes of a study, and that docs/questions.md is of today's claims."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks import questions
+from benchmarks.questions import Earlier
+from edge.questions import TOPICS, claims
+
+THEN = Earlier("a thing", "int8-faster", "m-float32: litert", "m-int8: litert", 0.4)
+
+
+def told(value: float) -> dict[str, Any]:
+    case = {"a": "m-float32: litert litert-2.3.0", "b": "m-int8: litert litert-2.3.0"}
+    other = {"a": "x", "b": "y", "value": 9.0, "low": 8.0, "high": 10.0}
+    return {
+        "claims": [
+            {
+                "key": "int8-faster",
+                "cases": [other, {**case, "value": value, "low": value / 1.1, "high": value * 1.1}],
+            },
+            {"key": "int8-twice", "cases": [{**case, "value": 7.0, "low": 6.0, "high": 8.0}]},
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("now", "text"),
+    [
+        (0.5, "same direction, same size"),
+        (0.1, "same direction, another size"),
+        (1.5, "the other direction"),
+    ],
+)
+def test_earlier_ratios_are_set_beside_those_of_now(
+    now: float, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(questions, "EARLIER", (THEN,))
+    lines = questions.earlier_lines(told(now))
+    assert lines[-1] == f"| a thing | 0.4 | {now:.3g} [{now / 1.1:.3g}, {now * 1.1:.3g}] | {text} |"
+
+
+def test_without_such_a_case_there_is_no_table() -> None:
+    assert questions.earlier_lines({"claims": []}) == []
+
+
+def test_a_reason_follows_where_they_differ() -> None:
+    known = Earlier("a thing", "int8-faster", "", "", 0.4, "it is another model")
+    assert questions.agreement(known, 0.1).endswith("another size: it is another model")
+    assert questions.agreement(known, 0.4) == "same direction, same size"
+
+
+def test_reports_go_one_level_down() -> None:
+    assert questions.deeper("# a\n\n# b\n## c\nno #\n") == "## a\n\n## b\n### c\nno #\n"
+
+
+def test_the_head_names_every_topic() -> None:
+    head = questions.head()
+    for name, question in TOPICS.items():
+        assert f"| `{name}` | {question} |" in head
+
+
+def test_the_page_is_of_todays_claims_and_boards() -> None:
+    text = questions.FILE.read_text(encoding="utf-8")
+    assert text.startswith(questions.head())
+    for board in questions.BOARDS:
+        title = next(line for line in text.splitlines() if line.startswith(f"## {board}"))
+        assert ("EMULATED" in title) == (board != "localhost")
+    for claim in claims():
+        assert text.count(f"#### “{claim.text}”") == len(questions.BOARDS)

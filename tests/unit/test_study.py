@@ -1,0 +1,262 @@
+"""Which ways a board has, how far a study is, and a report that says what its figures say."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from edge import board, questions, study
+from edge import claim as claim_module
+from edge.cell import Cell, Figures
+from edge.errors import UnreachableError, UsageError
+from edge.report import study as report
+from edge.session import Session
+from edge.study import Study, Told
+from edge.testing import FakeTransport
+from tests.unit import studies
+
+# --- ways -----------------------------------------------------------------------------------------
+
+PYTHON = (
+    b'{"edge_python": 1, "version": "3.11.2", "implementation": "cpython", "flags": "",'
+    b' "elf": "2/183", "numpy": "1.24.2", "missing": "", "executable": "/usr/bin/python3"}\n'
+)
+
+
+def on(name: str, transport: FakeTransport) -> Session:
+    return Session(board.load(name), transport)
+
+
+def test_a_board_without_python_is_asked_what_it_can_answer() -> None:
+    nothing = FakeTransport().on(("python3",), exit_code=127)
+    found, missing = study.ways(on("rpi4", nothing))
+    assert {way.engine for way in found} == {"tflite", "litert"}
+    assert "has no python3" in missing["python"] and "has no python3" in missing["native"]
+
+
+def test_a_board_with_python_has_every_build_for_it() -> None:
+    found, missing = study.ways(on("rpi4", FakeTransport().on(("python3",), stdout=PYTHON)))
+    names = {way.name for way in found}
+    assert "litert" not in missing and "python" not in missing
+    for name in (
+        "tflite litert-2.1.0",
+        "tflite litert-2.1.0, without XNNPACK",
+        "litert litert-2.3.0",
+        "python tflite-runtime-2.14.0",
+        "python ai-edge-litert-2.1.0, whole call",
+        "native tflite-runtime-2.14.0",
+    ):
+        assert name in names
+    assert len([way for way in found if way.gc]) == 1
+
+
+def test_a_runtime_that_has_nothing_for_a_board_is_no_error() -> None:
+    other = PYTHON.replace(b"3.11.2", b"3.13.1").replace(b"2/183", b"2/62")
+    found, missing = study.ways(on("localhost", FakeTransport().on(("python3",), stdout=other)))
+    assert "tflite" not in {way.engine for way in found}
+    assert "x86_64" in missing["tflite"]
+    # tflite-runtime has no wheel for this Python, and nothing else exports the method.
+    assert "3.13" in missing["native"] and "python" not in missing
+
+
+def test_a_lost_link_is_no_missing_way() -> None:
+    gone = FakeTransport()
+    gone.cut(UnreachableError("gone"))
+    with pytest.raises(UnreachableError):
+        study.ways(on("rpi4", gone))
+
+
+# --- models and limits ----------------------------------------------------------------------------
+
+
+def test_emulated_boards_are_spared_the_large_bundled_models() -> None:
+    found = (*studies.SMALL, *studies.LARGE)
+    assert study.chosen(found, own=False, emulated=False) == (found, ())
+    assert study.chosen(found, own=True, emulated=True) == (found, ())
+    kept, left_out = study.chosen(found, own=False, emulated=True)
+    assert kept == tuple(studies.SMALL)
+    assert len(left_out) == 2 and "name it with --model" in left_out[0]
+
+
+def test_bundled_models_are_there_and_of_rising_size() -> None:
+    found = study.subjects(study.bundled())
+    works = [each.work for each in found]
+    assert works == sorted(works) and works[0] < 1e4 and works[-1] > 1e6
+    assert {"float32", "int8"} <= {each.variant for each in found}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: study.rounds_of(5), "--rounds 5: must be 6 to 999"),
+        (lambda: study.batch_of(1), "--batch 1: must be 2"),
+        (lambda: study.longest_of("0"), "--longest 0: must be more than 0"),
+        (lambda: study.longest_of("soon"), "--longest soon: write a time"),
+        (lambda: study.report_file(Path("r.pdf")), r"--output r\.pdf: the report is Markdown"),
+        (lambda: study.report_file(Path("no/r.md")), "in a folder that is there"),
+    ],
+)
+def test_a_wrong_wish(call: object, message: str) -> None:
+    assert callable(call)
+    with pytest.raises(UsageError, match=message):
+        call()
+
+
+# --- how far it is --------------------------------------------------------------------------------
+
+
+def test_the_time_left_comes_from_what_was_measured() -> None:
+    said: list[str] = []
+    clock = iter([0.0, 10.0, 10.0, 40.0, 40.0, 60.0, 60.0])
+    cells = [Cell(way, studies.SMALL[0]) for way in studies.WAYS[:2]]
+    told = Told(said.append, cells, 10, clock_s=lambda: next(clock))
+    told.turn(0)  # begins at 0 s
+    told.turn(1)  # ended at 10 s, begins
+    told.turn(0)  # ended at 40 s, begins
+    assert said[0] == f"cell 1 of 20: {cells[0].name}"
+    assert said[1] == f"cell 2 of 20, about 3 min left: {cells[1].name}"  # 19 of 10 s
+    assert said[2] == f"cell 3 of 20, about 6 min left: {cells[0].name}"  # 18 of 20 s
+    assert told.round_s() == 40
+
+
+def test_a_cell_that_was_left_out_is_not_waited_for() -> None:
+    said: list[str] = []
+    cells = [Cell(way, studies.SMALL[0]) for way in studies.WAYS[:3]]
+    told = Told(said.append, cells, 10, clock_s=lambda: 0.0)
+    told.turn(0)
+    told.left_out()
+    told.turn(1)
+    assert said[0].startswith("cell 1 of 30") and " of 20" in said[1]
+
+
+# --- the report -----------------------------------------------------------------------------------
+
+
+def made(tmp_path: Path, *, emulated: bool = False, seed: int = 1) -> Study:
+    """All claims on figures without rhyme or reason."""
+    stock = studies.inventory(missing={"python": "there is none"})
+    for each in stock.subjects:
+        (tmp_path / each.path.name).write_bytes(b"x" * 100)
+    claims = questions.claims()
+    measured: dict[Cell, Figures] = {
+        cell: studies.figures(1e3 * 1.37 ** (seed * number % 17), 0.05, number)
+        for number, cell in enumerate(claim_module.wanted(claims, stock))
+        if number % 5 or cell.phase
+    }
+    refused = {
+        cell: "the runtime refuses it"
+        for cell in claim_module.wanted(claims, stock)
+        if cell not in measured
+    }
+    verdicts = tuple(claim_module.judge(each, stock, measured, refused) for each in claims)
+    return Study(
+        board="rpi4",
+        target="pi@rpi4",
+        system="Debian | 12",
+        emulated=emulated,
+        measured_at="2026-01-01T00:00:00+00:00",
+        command="invoke study",
+        rounds=studies.ROUNDS,
+        inventory=stock,
+        measured=measured,
+        refused=refused,
+        splits={},
+        verdicts=verdicts,
+        remarks=("a | remark",),
+        runs=100,
+        disturbed=7,
+    )
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Made-up models are files of the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def sections(text: str) -> dict[str, str]:
+    """What people say -> what the report has under it."""
+    parts = re.split(r"^### “(.*)”$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_every_sentence_follows_from_its_table(in_folder: Path) -> None:
+    found = made(in_folder)
+    text, told = report.markdown(found), report.study_json(found)
+    under = sections(text)
+    words = set()
+    for claim in told["claims"]:
+        part = under[claim["text"]]
+        rows = [
+            line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("| ")
+        ]
+        outcomes = [row[-1] for row in rows if row[-1] in ("holds", "fails", "undecided")]
+        assert outcomes == [case["outcome"] for case in claim["cases"]]
+        assert f"**{claim['sentence']}**" in part
+        for outcome, phrase in (("holds", "holds in"), ("fails", "fails in")):
+            if outcome in outcomes:
+                assert f"{phrase} {outcomes.count(outcome)}" in claim["sentence"]
+        words.add(claim["verdict"])
+        # The same by the numbers alone.
+        low = float("-inf") if claim["above"] is None else claim["above"]
+        high = float("inf") if claim["below"] is None else claim["below"]
+        for case in claim["cases"]:
+            held = low < case["low"] and case["high"] < high
+            failed = case["high"] < low or high < case["low"]
+            wanted = "holds" if held else "fails" if failed else "undecided"
+            assert case["outcome"] == wanted
+    assert {"depends", "not asked"} <= words
+    # The cells' medians are those of the json.
+    assert len(told["cells"]) == len(found.measured)
+    assert told["refused"][0]["why"] == "the runtime refuses it"
+
+
+def test_the_summary_has_each_verdict(in_folder: Path) -> None:
+    found = made(in_folder)
+    grid = report.summary(found)
+    assert [row[0] for row in grid.rows] == [each.claim.text for each in found.verdicts]
+    assert [row[1].split()[0] for row in grid.rows] == [
+        each.word.split()[0] for each in found.verdicts
+    ]
+
+
+def test_an_emulated_report_is_labelled_everywhere(in_folder: Path) -> None:
+    text = report.markdown(made(in_folder, emulated=True))
+    assert text.startswith("# rpi4 (EMULATED): ")
+    assert "no figure and no verdict below says anything about a real board" in text
+    for part in sections(text).values():
+        sentence = next(line for line in part.splitlines() if line.startswith("**"))
+        assert sentence.startswith("**Not asked") or "Emulated: it says nothing" in sentence
+    assert "verdict, emulated" in text
+    assert "mulated" not in report.markdown(made(in_folder))
+
+
+def test_markdown_is_well_formed(in_folder: Path) -> None:
+    text = report.markdown(made(in_folder))
+    widths = [
+        len(re.split(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")
+    ]
+    tables = re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
+    assert widths and all(
+        len({len(re.split(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+        for table in tables
+    )
+    assert "in 7 of 100 runs" in text
+    assert "a | remark" in text and "the runtime refuses it" in text
+
+
+def test_a_quiet_machine_is_said_to_be_one(in_folder: Path) -> None:
+    quiet = dataclasses.replace(made(in_folder), disturbed=0)
+    assert "No other program took more than 5 %" in report.markdown(quiet)
+
+
+def test_it_is_printed_for_a_terminal_too(
+    in_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report.print_study(made(in_folder))
+    printed = capsys.readouterr().out
+    assert "what people say" in printed and "undecided" in printed
