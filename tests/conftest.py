@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +45,20 @@ def emulated() -> Iterator[Session]:
     shutil.rmtree(layout.machines_dir() / target.name, ignore_errors=True)
     with session.connect(target, print) as opened:
         yield opened
+
+
+@pytest.fixture
+def memory_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in memory, if programs may run there: a disk is waited for at every sync."""
+    memory = Path("/dev/shm")
+    try:
+        found = os.statvfs(memory)
+        fits = found.f_bavail * found.f_frsize > 1 << 30 and not found.f_flag & os.ST_NOEXEC
+    except OSError:
+        fits = False
+    base = memory if fits and os.access(memory, os.W_OK) else tmp_path_factory.getbasetemp()
+    with tempfile.TemporaryDirectory(prefix="test-", dir=base) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")
