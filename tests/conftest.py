@@ -16,6 +16,9 @@ from edge import abi, board, build, deploy, image, layout, machine, session
 from edge.release import Release
 from edge.session import Session
 from examples.digits import dataset
+from tests import worker
+
+worker.settle()
 
 # How long an example takes says something about the machine and nothing about the code.
 hypothesis.settings.register_profile("edge", deadline=None)
@@ -23,6 +26,25 @@ hypothesis.settings.load_profile("edge")
 
 GUEST = "test-qemu-virt"
 """Machines of tests have names of their own: a developer's running board stays as it is."""
+
+
+LONGEST = (
+    *("test_ci_docs", "test_bundle", "test_machine", "test_bootstrap", "test_qemu_commands"),
+    *("test_engines", "test_faults", "test_deploy", "test_emulated_boards", "test_runner"),
+    *("test_commands", "test_build", "test_console", "test_fleet", "test_python_engines"),
+    *("test_compare", "test_runs", "test_store", "test_fuzz", "test_litert", "test_hostile"),
+)
+"""The files that take longest come first: side by side, the rest fills the gaps."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    last = len(rank)
+
+    def place(item: pytest.Item) -> int:
+        return last + 1 if "unit" in item.path.parts else rank.get(item.path.stem, last)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
