@@ -133,7 +133,8 @@ def _compile(
     key = hashlib.sha256("\0".join([str(source), recipe.compiler, *arguments]).encode())
     for path in chain.files:
         key.update(path.read_bytes())
-    tree = layout.builds_dir() / f"{chain.name}-{chain.arch}-{key.hexdigest()[:12]}"
+    # Resolved: CMake writes down where the tree is, and a link that led there may be gone tomorrow.
+    tree = layout.builds_dir().resolve() / f"{chain.name}-{chain.arch}-{key.hexdigest()[:12]}"
     with_what = [f"glibc {recipe.glibc}"] if recipe.glibc else []
     with_what += [recipe.mcpu, *(["lto"] if recipe.lto else []), *recipe.cflags]
     what = f"edge-run for {chain.arch} with {chain.name} ({', '.join(with_what)})"

@@ -48,7 +48,7 @@ from examples.digits import dataset
 from tests import engine_matrix
 from tests.engine_matrix import Cell
 from tests.integration.test_commands import edge_command, last_line
-from tests.integration.test_runner import REPOSITORY, build, cached_tree, zig
+from tests.integration.test_runner import REPOSITORY, build, cached_tree, example_delegate, zig
 from tests.unit import boards as recorded
 
 DIGITS = {model.name: model.path for model in dataset.models()}
@@ -384,10 +384,7 @@ def test_a_jetson_nano_is_told_which_runtime_it_can_load() -> None:
 @pytest.fixture(scope="module")
 def example() -> Path:
     """The example delegate for aarch64."""
-    tree = cached_tree("zig-aarch64")
-    flags = (*zig("aarch64"), "-DEDGE_EXAMPLE_DELEGATE=ON")
-    build(REPOSITORY / "firmware", tree, *flags, target="example_delegate")
-    return tree / "libexample_delegate.so"
+    return example_delegate()
 
 
 @pytest.fixture(scope="module")
