@@ -80,9 +80,10 @@ class _Graph:
         version: int = 1,
         custom: bool = False,
     ) -> None:
-        """A node. A builtin's ``options`` are its options table of the schema, e.g. AddOptionsT."""
+        """A node. A builtin's ``options`` are its options table of the schema, e.g. AddOptionsT; a
+        custom operator's are bytes."""
         kind = 0
-        if options is not None:
+        if options is not None and not custom:
             kind = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
         self.made.operators.append(
             schema.OperatorT(
@@ -90,7 +91,8 @@ class _Graph:
                 inputs=list(inputs),
                 outputs=list(outputs),
                 builtinOptionsType=kind,
-                builtinOptions=options,
+                builtinOptions=None if custom else options,
+                customOptions=list(options) if isinstance(options, bytes) else None,
             )
         )
 
@@ -366,12 +368,34 @@ def dense(width: int = 4, seed: int = 0) -> bytes:
     return file.bytes()
 
 
-def custom_op(name: str = "NobodyHasThis") -> bytes:
-    """``x`` float32 [1, 4] -> ``y`` by a custom operator called ``name``."""
+def custom_op(
+    name: str = "NobodyHasThis",
+    options: bytes | None = None,
+    *,
+    dtype: str = "float32",
+    shape: Shape = (1, 4),
+    repeat: int = 1,
+) -> bytes:
+    """``x`` -> ``y`` by a custom operator called ``name``, ``repeat`` times in a row.
+
+    After each there is a 1 added (quantized: one step), so that built-in kernels are there too.
+
+    :param options: the operator's custom options.
+    """
     file = _File(f"custom operator {name}")
     graph = file.graph()
-    x, y = graph.input("x", "float32", (1, 4)), graph.output("y", "float32", (1, 4))
-    graph.operator(name, [x], [y], custom=True)
+    quantized: dict[str, Any] = {}
+    if dtype in ZERO_POINTS:
+        quantized = {"scale": SCALE, "zero_point": ZERO_POINTS[dtype]}
+    last = graph.input("x", dtype, shape, **quantized)
+    one = graph.tensor("one", dtype, (1,), data=[ZERO_POINTS.get(dtype, 0) + 1], **quantized)
+    for number in range(repeat):
+        made = graph.tensor(f"made{number}", dtype, shape, **quantized)
+        graph.operator(name, [last], [made], options, custom=True)
+        make = graph.output if number == repeat - 1 else graph.tensor
+        last = make("y" if number == repeat - 1 else f"plus{number}", dtype, shape, **quantized)
+        version = 2 if dtype == "int8" else 1
+        graph.operator("ADD", [made, one], [last], schema.AddOptionsT(), version=version)
     return file.bytes()
 
 
