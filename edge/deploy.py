@@ -16,6 +16,7 @@ from edge import (
     history,
     layout,
     model,
+    ops,
     preflight,
     python,
     reference,
@@ -71,6 +72,7 @@ class Choice:
 
     :ivar engine: one of ``runtime.ENGINES``.
     :ivar library: a runtime library of the user's own.
+    :ivar ops: a folder of kernels for custom operators.
     """
 
     engine: str | None = None
@@ -80,6 +82,7 @@ class Choice:
     toolchain: str | None = None
     lto: bool | None = None
     cflags: str | None = None
+    ops: Path | None = None
 
 
 BeforeSwitch = Callable[[Session, Release, str | None], None]
@@ -102,10 +105,22 @@ def models(
     """
     checker = build.host_library(progress)
     found = tuple(release.model_artifact(path, checker) for path in paths)
+    if options.ops is not None:
+        _check_ops(paths, Path(options.ops), options, progress)
     if options.signature is not None or options.shapes:
         for path in paths:
             _check_names(path, options)
     return found
+
+
+def _check_ops(paths: list[Path], folder: Path, options: Options, progress: Progress) -> None:
+    names = ops.here(folder, progress).names
+    for path in paths:
+        if options.delegate is None and (lacking := ops.unknown(path, names)):
+            raise UsageError(
+                f"--ops {folder} has no kernel for the operator {lacking[0]} of {path} (it has: "
+                f"{', '.join(names)}): check the names, or add the kernel"
+            )
 
 
 def _check_names(path: Path, options: Options) -> None:
@@ -138,6 +153,8 @@ def check(target: Board, choice: Choice) -> None:
     if choice.library is not None:
         runtime.own_library(choice.library, engine)
     _delegate_files(choice.delegate, engine)
+    if choice.ops is not None:
+        ops.sources(choice.ops)
 
 
 def _packages(
@@ -212,6 +229,14 @@ def stack(
             *_packages(chosen, interpreter, facts, progress),
         ]
     files += _delegate_files(choice.delegate, engine)
+    if choice.ops is not None:
+        kernels = ops.library(
+            *(choice.ops, target, progress),
+            toolchain_name=choice.toolchain,
+            lto=choice.lto,
+            cflags=choice.cflags,
+        )
+        files.append(kernels.artifact)
     if facts is not None:
         needs = [artifact.elf_facts(file.path) for file in files if file.loaded]
         files += support.files(target.arch, facts, needs, progress)
@@ -574,7 +599,7 @@ def _gate(
     checked = []
     for item in wanted.models:
         progress(f"checking {item.path.name} on the board")
-        checked.append(_smoke(session, wanted, item, options, memory_bytes))
+        checked.append(_smoke(session, wanted, item, options, memory_bytes, progress))
     return checked
 
 
@@ -584,8 +609,18 @@ def _smoke(
     model: Artifact,
     options: Options,
     memory_bytes: int | None,
+    progress: Progress,
 ) -> Agreement:
-    expected = reference.compute(model.path, options=options)
+    kernels = None
+    if options.ops is not None:
+        here = ops.here(Path(options.ops), progress).artifact
+        kernels = reference.Kernels(build.host_library_file(progress), here.path, here.sha256)
+    elif options.delegate is None and (lacking := ops.unknown(model.path)):
+        raise UsageError(
+            f"{model.path} has the custom operator {lacking[0]}, which no TFLite has: give the "
+            "folder with its kernel by --ops, or deploy with --no-smoke if the runtime has it"
+        )
+    expected = reference.compute(model.path, options=options, kernels=kernels)
     name = PurePosixPath(model.place).name
     got, _ = runner.infer(
         session,

@@ -52,6 +52,19 @@ class Reference:
     interpreter: str
 
 
+@dataclass(frozen=True)
+class Kernels:
+    """The user's kernels for custom operators, for this machine.
+
+    :ivar libedge: what brings them into an interpreter.
+    :ivar library: them.
+    """
+
+    libedge: Path
+    library: Path
+    sha256: str
+
+
 def interpreters() -> dict[str, str]:
     """Package -> version of this machine's interpreters, the first to be asked first.
 
@@ -70,7 +83,12 @@ def interpreters() -> dict[str, str]:
 
 
 def compute(
-    model: Path, inputs: Arrays | None = None, options: Options = DEFAULT, *, keep: bool = True
+    model: Path,
+    inputs: Arrays | None = None,
+    options: Options = DEFAULT,
+    *,
+    kernels: Kernels | None = None,
+    keep: bool = True,
 ) -> Reference:
     """Run ``model`` on this machine, or take the cached result of the same question.
 
@@ -81,23 +99,33 @@ def compute(
         is cut into batches. None: one batch of seeded random data in each tensor's range.
     :param options: of these the signature, the shapes and the batch count; names of inputs and
         outputs are the signature's if there is one, else the tensors'.
+    :param kernels: for the model's custom operators.
     :param keep: in the cache, for whoever asks the same again; a whole dataset is too much for it,
         and ``inputs_file`` is then gone.
     :raises UsageError: the model loads in no interpreter here, or the inputs do not fit it.
     :raises HostError: no interpreter, or it crashed.
     """
     if inputs is not None:
-        return _computed(model, inputs, options, keep)
+        return _computed(model, inputs, options, kernels, keep)
     # Every board is asked the same: one answer of this machine serves them all.
-    key = (artifact.hash_file(model), layout.cache_dir(), options)
-    return _answers.get(key, lambda: _computed(model, None, options))
+    key = (artifact.hash_file(model), layout.cache_dir(), options, kernels)
+    return _answers.get(key, lambda: _computed(model, None, options, kernels))
 
 
 _answers: Once[Reference] = Once()
 
 
-def _computed(model: Path, inputs: Arrays | None, options: Options, keep: bool = True) -> Reference:
-    question = json.dumps([options.signature, options.shapes, options.batch])
+def _computed(
+    model: Path,
+    inputs: Arrays | None,
+    options: Options,
+    kernels: Kernels | None,
+    keep: bool = True,
+) -> Reference:
+    asked: list[object] = [options.signature, options.shapes, options.batch]
+    if kernels is not None:
+        asked.append([str(kernels.libedge), str(kernels.library), kernels.sha256])
+    question = json.dumps(asked)
     refusals = []
     for package, version in interpreters().items():
         try:
@@ -193,9 +221,11 @@ def random_input(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[An
 
 def _run_here(package: str, model: str, work: Path, question: str) -> None:
     """The child's whole work: read inputs.npz if there, write inputs and outputs."""
-    signature, shapes, batch = json.loads(question)
-    interpreter = importlib.import_module(_MODULES[package]).Interpreter(
-        model_path=model, num_threads=1
+    signature, shapes, batch, *kernels = json.loads(question)
+    module = importlib.import_module(_MODULES[package])
+    delegates = [module.load_delegate(edge, {"ops": ops}) for edge, ops, _ in kernels]
+    interpreter = module.Interpreter(
+        model_path=model, num_threads=1, experimental_delegates=delegates
     )
     call = _Tensors(interpreter) if signature is None else _Signature(interpreter, signature)
     _resize(call, dict(shapes), batch)

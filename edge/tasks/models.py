@@ -35,6 +35,7 @@ def infer(
     runtime: str | None = None,
     lib: str | None = None,
     delegate: str | None = None,
+    ops: str | None = None,
     signature: str | None = None,
     batch: str = "0",
     threads: str = "1",
@@ -54,7 +55,7 @@ def infer(
     from edge import deploy as deploy_module
     from edge import reference, report, runner, session
 
-    options = command.options(signature, shape, batch, threads, xnnpack, delegate)
+    options = command.options(signature, shape, batch, threads, xnnpack, delegate, ops)
     choice = command.choice(engine, runtime, lib, options)
     target = board_module.load(board, host=host)
     deploy_module.check(target, choice)
@@ -105,6 +106,7 @@ def inspect(
     runtime: str | None = None,
     lib: str | None = None,
     delegate: str | None = None,
+    ops: str | None = None,
     signature: str | None = None,
     batch: str = "0",
     threads: str = "1",
@@ -126,7 +128,7 @@ def inspect(
     from edge import model as model_module
     from edge.errors import UsageError
 
-    options = command.options(signature, shape, batch, threads, xnnpack, delegate)
+    options = command.options(signature, shape, batch, threads, xnnpack, delegate, ops)
     if board is None and (host or engine or runtime or lib):
         raise UsageError(
             "--host, --engine, --runtime and --lib belong to a board: name it by --board"
