@@ -85,8 +85,10 @@ typedef struct edge_op_library_head {
   edge_op *first;
 } edge_op_library_head;
 
+#ifndef EDGE_OP_READER /* of edge itself, which reads libraries and is none */
 __attribute__((weak, visibility("default"))) edge_op_library_head edge_op_library = {
     sizeof(edge_op), sizeof(edge_op_call), sizeof(edge_op_tensor), NULL};
+#endif
 
 /* `return edge_op_fail(call, "alpha is %g: must be positive", alpha);` */
 __attribute__((unused, format(printf, 2, 3))) static int edge_op_fail(edge_op_call *call,

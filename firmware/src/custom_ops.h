@@ -6,9 +6,11 @@
 #include <vector>
 
 #include "delegate_c.h"
-#include "edge_op.h"
 #include "library.h"
 #include "tflite_c.h"
+
+#define EDGE_OP_READER
+#include "edge_op.h"
 
 namespace edge {
 
