@@ -865,6 +865,10 @@ class Model:
                 "custom operator with --ops, convert the model with operators that the runtime "
                 "has, or choose another runtime",
             )
+        kernel = f"{error} ".find("the custom operator ")
+        if self._ops is not None and kernel >= 0:
+            # What the user's kernel said; the runtime then names a node that its file hasn't.
+            return Failure(RUNTIME, one_line(str(error)[kernel:].partition("Node number")[0]))
         return Failure(code, f"{what}: {one_line(error)}")
 
     # --- running

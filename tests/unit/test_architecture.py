@@ -39,6 +39,7 @@ FLOORS = (
     ("edge.snapshot",),
     ("edge.store", "edge.machine", "edge.run", "edge.release", "edge.split", "edge.preflight"),
     (
+        "edge.ops",
         "edge.reference",
         "edge.session",
         "edge.testing",
