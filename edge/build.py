@@ -315,7 +315,8 @@ def _target(compiler: tuple[str, ...]) -> str:
 def _hash_kernels(folder: Path, toolchain_files: Iterable[Path]) -> str:
     """Of the user's folder, whose headers count too, and of what is ours beside it."""
     firmware = layout.firmware_dir()
-    ours = [firmware / "ops" / "CMakeLists.txt", *(firmware / "include").glob("*.h")]
+    ours = [firmware / "ops" / "CMakeLists.txt", firmware / "src" / "cxx_runtime.cc"]
+    ours += (firmware / "include").glob("*.h")
     named = {f"edge/{path.name}": path for path in (*ours, *toolchain_files)}
     named.update(
         {f"ops/{path.relative_to(folder)}": path for path in folder.rglob("*") if path.is_file()}

@@ -183,7 +183,7 @@ class Stack:
     """What runs models on a board: the files, and what they are.
 
     :ivar runtime: its name, or ``file:`` and the name of a library of the user's own.
-    :ivar recipe: how the runner was built.
+    :ivar recipe: how the runner was built; under ``ops``, how the user's kernels were.
     """
 
     files: tuple[Artifact, ...]
@@ -229,6 +229,7 @@ def stack(
             *_packages(chosen, interpreter, facts, progress),
         ]
     files += _delegate_files(choice.delegate, engine)
+    recipe = dataclasses.asdict(built.recipe)
     if choice.ops is not None:
         kernels = ops.library(
             *(choice.ops, target, progress),
@@ -237,11 +238,12 @@ def stack(
             cflags=choice.cflags,
         )
         files.append(kernels.artifact)
+        recipe["ops"] = dataclasses.asdict(kernels.recipe)
     if facts is not None:
         needs = [artifact.elf_facts(file.path) for file in files if file.loaded]
         files += support.files(target.arch, facts, needs, progress)
     name = chosen.name if choice.library is None else f"file:{choice.library.name}"
-    return Stack(tuple(files), engine, name, dataclasses.asdict(built.recipe), script)
+    return Stack(tuple(files), engine, name, recipe, script)
 
 
 def prepare(

@@ -1,5 +1,5 @@
 // What a delegate sees of TFLite, as its binary interface is, in our own words: of each structure
-// the part that has stayed since 2.4.
+// the part that has stayed since 2.4, and of a registration the whole of it.
 #ifndef EDGE_DELEGATE_C_H
 #define EDGE_DELEGATE_C_H
 
@@ -83,6 +83,8 @@ struct Registration {
   void *async_kernel;
   uint64_t inplace_operator;
 };
+// It is handed over by value: where that means registers and stack, its size is part of the call.
+static_assert(sizeof(Registration) == (sizeof(void *) == 8 ? 88 : 48), "as since 2.14");
 
 // What the registration's init is given as its buffer.
 struct Params {
