@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,7 +75,7 @@ def test_an_arm_may_have_kernels() -> None:
 
 
 def test_options_of_runs_from_before_there_were_kernels() -> None:
-    old = {
+    old: dict[str, Any] = {
         **{"signature": None, "shapes": [], "batch": 0, "threads": 1, "xnnpack": True},
         "delegate": None,
     }
