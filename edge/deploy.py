@@ -601,7 +601,7 @@ def _gate(
     checked = []
     for item in wanted.models:
         progress(f"checking {item.path.name} on the board")
-        checked.append(_smoke(session, wanted, item, options, memory_bytes, progress))
+        checked.append(_smoke(session, wanted, item, options, memory_bytes))
     return checked
 
 
@@ -611,18 +611,13 @@ def _smoke(
     model: Artifact,
     options: Options,
     memory_bytes: int | None,
-    progress: Progress,
 ) -> Agreement:
-    kernels = None
-    if options.ops is not None:
-        here = ops.here(Path(options.ops), progress).artifact
-        kernels = reference.Kernels(build.host_library_file(progress), here.path, here.sha256)
-    elif options.delegate is None and (lacking := ops.unknown(model.path)):
+    if options.ops is None and options.delegate is None and (lacking := ops.unknown(model.path)):
         raise UsageError(
             f"{model.path} has the custom operator {lacking[0]}, which no TFLite has: give the "
             "folder with its kernel by --ops, or deploy with --no-smoke if the runtime has it"
         )
-    expected = reference.compute(model.path, options=options, kernels=kernels)
+    expected = reference.compute(model.path, options=options)
     name = PurePosixPath(model.place).name
     got, _ = runner.infer(
         session,

@@ -17,12 +17,12 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from edge import artifact, layout
+from edge import artifact, build, layout, ops
 from edge.errors import HostError, UsageError
 from edge.once import Once
 from edge.options import DEFAULT, Options
@@ -52,16 +52,11 @@ class Reference:
     interpreter: str
 
 
-@dataclass(frozen=True)
-class Kernels:
-    """The user's kernels for custom operators, for this machine.
+class _Kernels(NamedTuple):
+    """The user's kernels for this machine, and libedge, which brings them into an interpreter."""
 
-    :ivar libedge: what brings them into an interpreter.
-    :ivar library: them.
-    """
-
-    libedge: Path
-    library: Path
+    libedge: str
+    library: str
     sha256: str
 
 
@@ -87,7 +82,6 @@ def compute(
     inputs: Arrays | None = None,
     options: Options = DEFAULT,
     *,
-    kernels: Kernels | None = None,
     keep: bool = True,
 ) -> Reference:
     """Run ``model`` on this machine, or take the cached result of the same question.
@@ -97,14 +91,14 @@ def compute(
 
     :param inputs: by name, shape ``[n, ...rest]`` where the model takes ``[batch, ...rest]``; each
         is cut into batches. None: one batch of seeded random data in each tensor's range.
-    :param options: of these the signature, the shapes and the batch count; names of inputs and
-        outputs are the signature's if there is one, else the tensors'.
-    :param kernels: for the model's custom operators.
+    :param options: of these the signature, the shapes, the batch and the kernels count; names of
+        inputs and outputs are the signature's if there is one, else the tensors'.
     :param keep: in the cache, for whoever asks the same again; a whole dataset is too much for it,
         and ``inputs_file`` is then gone.
     :raises UsageError: the model loads in no interpreter here, or the inputs do not fit it.
     :raises HostError: no interpreter, or it crashed.
     """
+    kernels = None if options.ops is None else _kernels(Path(options.ops))
     if inputs is not None:
         return _computed(model, inputs, options, kernels, keep)
     # Every board is asked the same: one answer of this machine serves them all.
@@ -115,16 +109,26 @@ def compute(
 _answers: Once[Reference] = Once()
 
 
+def _kernels(folder: Path) -> _Kernels:
+    """Built already, as a rule: whoever asks has looked at the model's operators with them."""
+
+    def silent(_: str) -> None:
+        pass
+
+    here = ops.here(folder, silent).artifact
+    return _Kernels(str(build.host_library_file(silent)), str(here.path), here.sha256)
+
+
 def _computed(
     model: Path,
     inputs: Arrays | None,
     options: Options,
-    kernels: Kernels | None,
+    kernels: _Kernels | None,
     keep: bool = True,
 ) -> Reference:
     asked: list[object] = [options.signature, options.shapes, options.batch]
     if kernels is not None:
-        asked.append([str(kernels.libedge), str(kernels.library), kernels.sha256])
+        asked.append(kernels)
     question = json.dumps(asked)
     refusals = []
     for package, version in interpreters().items():

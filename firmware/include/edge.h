@@ -328,9 +328,9 @@ int32_t edge_native_measure(edge_native *native, int32_t phase, edge_recorder *r
                             uint64_t warmup, uint64_t samples, uint32_t iterations);
 
 /* The plug-in interface of external delegates. Without keys: a delegate that takes no node and only
- * watches which ones the delegates after it take; one at a time, for the interpreter it is given to.
- * With the key "ops", whose value is a library of kernels as edge_op.h has them: a delegate that
- * runs them for the model's custom operators; it has to be the first. */
+ * watches which ones the delegates after it take; one at a time, for the interpreter it is given
+ * to. With the key "ops", whose value is a library of kernels as edge_op.h has them: a delegate
+ * that runs them for the model's custom operators; it has to be the first. */
 void *tflite_plugin_create_delegate(char **keys, char **values, size_t count,
                                     void (*report_error)(const char *));
 void tflite_plugin_destroy_delegate(void *delegate);

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge import agreement, board, build, deploy, layout, ops, reference, runner, session, tiny
+from edge import agreement, board, deploy, layout, ops, reference, runner, session, tiny
 from edge.deploy import Choice
 from edge.errors import BoardError, UsageError
 from edge.options import Options
@@ -117,12 +117,8 @@ def test_int8_beside_xnnpack_and_more_than_one_node(
 def test_a_deploy_compares_with_this_machines_interpreter_with_the_kernel(
     library: object, tmp_path: Path
 ) -> None:
-    here = ops.here(example.OPS, print)
-    kernels = reference.Kernels(
-        build.host_library_file(print), here.artifact.path, here.artifact.sha256
-    )
     options = Options(ops=str(example.OPS))
-    found = reference.compute(CUSTOM, options=options, kernels=kernels)
+    found = reference.compute(CUSTOM, options=options)
     np.testing.assert_array_equal(found.outputs["y"], example.expected(found.inputs["x"]))
     builtin = reference.compute(example.MODELS / "builtin.tflite")
     assert agreement.compare("y", builtin.outputs, found).ok
