@@ -16,6 +16,7 @@ from edge import (
     history,
     layout,
     model,
+    ops,
     preflight,
     python,
     reference,
@@ -71,6 +72,7 @@ class Choice:
 
     :ivar engine: one of ``runtime.ENGINES``.
     :ivar library: a runtime library of the user's own.
+    :ivar ops: a folder of kernels for custom operators.
     """
 
     engine: str | None = None
@@ -80,6 +82,7 @@ class Choice:
     toolchain: str | None = None
     lto: bool | None = None
     cflags: str | None = None
+    ops: Path | None = None
 
 
 BeforeSwitch = Callable[[Session, Release, str | None], None]
@@ -102,10 +105,22 @@ def models(
     """
     checker = build.host_library(progress)
     found = tuple(release.model_artifact(path, checker) for path in paths)
+    if options.ops is not None:
+        _check_ops(paths, Path(options.ops), options, progress)
     if options.signature is not None or options.shapes:
         for path in paths:
             _check_names(path, options)
     return found
+
+
+def _check_ops(paths: list[Path], folder: Path, options: Options, progress: Progress) -> None:
+    names = ops.here(folder, progress).names
+    for path in paths:
+        if options.delegate is None and (lacking := ops.unknown(path, names)):
+            raise UsageError(
+                f"--ops {folder} has no kernel for the operator {lacking[0]} of {path} (it has: "
+                f"{', '.join(names)}): check the names, or add the kernel"
+            )
 
 
 def _check_names(path: Path, options: Options) -> None:
@@ -138,6 +153,8 @@ def check(target: Board, choice: Choice) -> None:
     if choice.library is not None:
         runtime.own_library(choice.library, engine)
     _delegate_files(choice.delegate, engine)
+    if choice.ops is not None:
+        ops.sources(choice.ops)
 
 
 def _packages(
@@ -166,7 +183,7 @@ class Stack:
     """What runs models on a board: the files, and what they are.
 
     :ivar runtime: its name, or ``file:`` and the name of a library of the user's own.
-    :ivar recipe: how the runner was built.
+    :ivar recipe: how the runner was built; under ``ops``, how the user's kernels were.
     """
 
     files: tuple[Artifact, ...]
@@ -212,11 +229,21 @@ def stack(
             *_packages(chosen, interpreter, facts, progress),
         ]
     files += _delegate_files(choice.delegate, engine)
+    recipe = dataclasses.asdict(built.recipe)
+    if choice.ops is not None:
+        kernels = ops.library(
+            *(choice.ops, target, progress),
+            toolchain_name=choice.toolchain,
+            lto=choice.lto,
+            cflags=choice.cflags,
+        )
+        files.append(kernels.artifact)
+        recipe["ops"] = dataclasses.asdict(kernels.recipe)
     if facts is not None:
         needs = [artifact.elf_facts(file.path) for file in files if file.loaded]
         files += support.files(target.arch, facts, needs, progress)
     name = chosen.name if choice.library is None else f"file:{choice.library.name}"
-    return Stack(tuple(files), engine, name, dataclasses.asdict(built.recipe), script)
+    return Stack(tuple(files), engine, name, recipe, script)
 
 
 def prepare(
@@ -585,6 +612,11 @@ def _smoke(
     options: Options,
     memory_bytes: int | None,
 ) -> Agreement:
+    if options.ops is None and options.delegate is None and (lacking := ops.unknown(model.path)):
+        raise UsageError(
+            f"{model.path} has the custom operator {lacking[0]}, which no TFLite has: give the "
+            "folder with its kernel by --ops, or deploy with --no-smoke if the runtime has it"
+        )
     expected = reference.compute(model.path, options=options)
     name = PurePosixPath(model.place).name
     got, _ = runner.infer(

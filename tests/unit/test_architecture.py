@@ -37,7 +37,15 @@ FLOORS = (
     ),
     ("edge.runtime", "edge.environment", "edge.stats", "edge.steady", "edge.qemu"),
     ("edge.snapshot",),
-    ("edge.store", "edge.machine", "edge.run", "edge.release", "edge.split", "edge.preflight"),
+    (
+        "edge.ops",
+        "edge.store",
+        "edge.machine",
+        "edge.run",
+        "edge.release",
+        "edge.split",
+        "edge.preflight",
+    ),
     (
         "edge.reference",
         "edge.session",
