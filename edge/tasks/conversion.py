@@ -11,6 +11,7 @@ from edge.tasks import command
 
 @task(
     positional=["source"],
+    iterable=["shape"],
     help={
         "source": "a Keras file (.keras, .h5) or the folder of a SavedModel",
         "quantize": "float32, float16, dynamic, int8, int16x8: one, several joined by commas, "
@@ -29,6 +30,7 @@ from edge.tasks import command
         "output": "folder for <name>-<variant>.tflite",
         "name": "instead of the source's",
         "batch": "first axis of every input where it is open; 0: it stays open",
+        "shape": "of an input with other open axes, NAME=1x20; may be given several times",
         "signature": "of a SavedModel with several",
         "custom": "leave operators that TFLite has not to custom operators of the same name",
         "board": "whose runtime says what its delegates take; none: nobody's",
@@ -39,6 +41,7 @@ from edge.tasks import command
 def convert(
     _: Any,
     source: str,
+    shape: list[str],
     quantize: str = "float32",
     calibrate: str | None = None,
     samples: str = "300",
@@ -63,10 +66,10 @@ def convert(
 
     TensorFlow is installed into the cache at the first time. See docs/converting.md.
     """
-    from edge import about, dataset, report
+    from edge import about, dataset, options, report
     from edge import board as board_module
     from edge import convert as convert_module
-    from edge.errors import UsageError
+    from edge.errors import EdgeError, UsageError
     from edge.report import conversion
 
     if io not in ("float", "integer"):
@@ -93,19 +96,28 @@ def convert(
         data=None if data is None else dataset.load(command.path(data), label),
         integer=io == "integer",
         batch=int(command.number("--batch", batch)),
+        shapes=options.shapes(shape),
         signature=signature,
         preprocess=preprocess,
         labels=() if labels is None else about.labels(command.path(labels)),
         custom=custom,
     )
     made = convert_module.convert(request, report.progress)
-    taken = {} if target is None or custom else _delegations(target, made)
+    taken: dict[str, Any] = {}
+    untold = None
+    if target is not None and not custom:
+        try:
+            taken = _delegations(target, made)
+        except EdgeError as error:  # the files are written, and judged
+            untold = f"what delegates take of them, {board} did not say: {error}"
     if json:
         report.print_json(conversion.conversion_json(made, taken))
         return
     report.print_table(conversion.conversion_table(made, taken))
     for line in conversion.conversion_lines(made, board if taken else ""):
         report.print_line(line)
+    if untold is not None:
+        report.print_line(untold)
 
 
 def _delegations(target: Any, made: Any) -> dict[str, Any]:
