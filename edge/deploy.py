@@ -13,6 +13,7 @@ from edge import (
     agreement,
     artifact,
     build,
+    forward,
     history,
     layout,
     model,
@@ -211,6 +212,8 @@ def stack(
             artifact.of_file(built.library, release.LIBEDGE_PLACE),
             *_packages(chosen, interpreter, facts, progress),
         ]
+        if (way := layout.way_module(chosen.module)) is not None:
+            files.append(artifact.of_file(way, f"{runtime.PACKAGES_PLACE}/{chosen.module}.py"))
     files += _delegate_files(choice.delegate, engine)
     if facts is not None:
         needs = [artifact.elf_facts(file.path) for file in files if file.loaded]
@@ -229,10 +232,12 @@ def prepare(
     facts: Facts | None = None,
 ) -> Release:
     """A release of ``found``, the models, with what runs them: see :func:`stack`."""
+    engine, _ = _choose(target, choice, interpreter)
+    written = forward.files(found) if engine == "numpy" else ()  # before anything is built
     made = stack(target, progress, choice=choice, interpreter=interpreter, facts=facts)
     return release.make(
         target.arch,
-        made.files,
+        [*made.files, *written],
         found,
         runtime_name=made.runtime,
         engine=made.engine,

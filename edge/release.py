@@ -28,7 +28,7 @@ _MAX_FILES = 4096
 _MAX_FILE_BYTES = 1 << 50
 _PATH = re.compile(r"[A-Za-z0-9._+-]{1,255}(/[A-Za-z0-9._+-]{1,255}){0,30}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_WORD = re.compile(r"[A-Za-z0-9_]{1,32}")
+_WORD = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _STORES_OWN = frozenset({"manifest.json", "SHA256SUMS"})
 
 

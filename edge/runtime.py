@@ -23,11 +23,15 @@ from edge.errors import EdgeError, HostError, UsageError
 from edge.python import Python
 from edge.wheels import Wheel
 
-ENGINES = ("tflite", "litert", "python", "native")
-"""Ways to run a model: two adapters that edge-run has, and two that edge_run.py has."""
+IN_PYTHON = ("python", "native", "numpy")
+"""Engines that need the board's Python: edge_run.py's."""
 
-IN_PYTHON = ("python", "native")
-"""Engines that need the board's Python; any runtime of theirs says ``engine = "python"``."""
+ENGINES = ("tflite", "litert", *IN_PYTHON)
+"""Ways to run a model; those that are not Python's are adapters in edge-run."""
+
+WHOLE_CALL = frozenset({"numpy"})
+"""Engines a sample of which is a whole call, from arrays to arrays; of the others it is the
+invocation alone, between copying in and copying out."""
 
 PLACE = "lib/libtflite.so"
 """Where the runtime library stands in a release."""
@@ -128,13 +132,12 @@ def _preference(name: str) -> int:
 
 
 def _parse(name: str, path: Path, table: dict[str, Any]) -> Runtime:
-    if table.get("engine") == "python":
+    if table.get("engine") in IN_PYTHON:
         return _parse_python(name, path, table)
     _check(path, table, {"description": str, "engine": str, "wheel": dict}, {"features": dict})
-    if table["engine"] not in ENGINES or table["engine"] in IN_PYTHON:
-        raise UsageError(
-            f"{path}: engine = {table['engine']!r}: must be one of tflite, litert, python"
-        )
+    if table["engine"] not in ENGINES:
+        known = ", ".join(engine for engine in ENGINES if engine != "native")
+        raise UsageError(f"{path}: engine = {table['engine']!r}: must be one of {known}")
     keys = dict.fromkeys(("project", "version", "python", "platform", "sha256", "library"), str)
     found, libraries = {}, {}
     for arch, entry in table["wheel"].items():
@@ -332,9 +335,11 @@ def fetch_packages(
         raise UsageError(f"runtime {runtime.name} is a library: use --engine {runtime.engine}")
     project = _project(runtime)
     there = _wheels_for(runtime, python)
-    if project not in there:
-        raise UsageError(_no_wheel(runtime, python))
-    found = _files(there[project], lambda name: _matches(name, runtime.files), progress)
+    found: list[Artifact] = []
+    if project != "numpy":
+        if project not in there:
+            raise UsageError(_no_wheel(runtime, python))
+        found = _files(there[project], lambda name: _matches(name, runtime.files), progress)
     if not numpy_fits(runtime, python):
         if "numpy" not in there:
             own = f"its own is {python.numpy}" if python.numpy else "it has none"
@@ -350,7 +355,9 @@ def fetch_packages(
 
 def has_wheel(runtime: Runtime, python: Python) -> bool:
     """Whether :func:`fetch_packages` would find the module for this Python."""
-    return _project(runtime) in _wheels_for(runtime, python)
+    project = _project(runtime)
+    there = project in _wheels_for(runtime, python)
+    return there or (project == "numpy" and numpy_fits(runtime, python))
 
 
 def _wheels_for(runtime: Runtime, python: Python) -> dict[str, Wheel]:
@@ -375,7 +382,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _project(runtime: Runtime) -> str:
-    return runtime.requirement.partition("==")[0]
+    return re.split("[<=>]", runtime.requirement)[0]
 
 
 def _tag(wheel: Wheel) -> str:
@@ -443,10 +450,11 @@ def lock(name: str, progress: Callable[[str], None]) -> Path:
     for python in _PYTHONS:
         for arch in _ARCHITECTURES:
             progress(f"looking up {chosen.requirement} for Python {python} on {arch}")
-            module = wheels.resolve(chosen.requirement, python, arch)
-            if module is None:
-                continue
-            found.append(Package(arch, module))
+            if _project(chosen) != "numpy":
+                module = wheels.resolve(chosen.requirement, python, arch)
+                if module is None:
+                    continue
+                found.append(Package(arch, module))
             if (array := wheels.resolve(numpy, python, arch)) is not None:
                 found.append(Package(arch, array))
     path = layout.definitions("runtimes", ".toml")[name].with_suffix(".lock")

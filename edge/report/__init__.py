@@ -722,6 +722,7 @@ def cold_start_ns(run: Run) -> float:
 def run_lines(run: Run) -> list[str]:
     """Cold start step by step, the clock, the verdict, and how to do it again."""
     from edge.run import QUANTILES
+    from edge.runtime import WHOLE_CALL
     from edge.stats import needed
 
     steps = [
@@ -741,6 +742,8 @@ def run_lines(run: Run) -> list[str]:
             else ""
         )
     )
+    if run.engine in WHOLE_CALL:
+        lines.append("a sample is a whole call, from NumPy arrays to NumPy arrays")
     lines += _scenario_lines(run)
     if run.meanwhile is not None:
         lines.append(f"board: {_meanwhile(run, run.meanwhile)}")

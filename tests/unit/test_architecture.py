@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "edge"
 
 # A module may import from floors above its own line only.
 FLOORS = (
-    ("edge", "edge.errors", "edge.once", "edge.onboard", "edge.keeper"),
+    ("edge", "edge.errors", "edge.once", "edge.onboard", "edge.keeper", "edge.ways", "edge.ways.*"),
     ("edge.layout", "edge.toml", "edge.options"),
     (
         "edge.artifact",
@@ -23,7 +23,7 @@ FLOORS = (
         "edge.toolchain",
         "edge.group",
     ),
-    ("edge.debian", "edge.wheels", "edge.transport.command"),
+    ("edge.debian", "edge.wheels", "edge.forward", "edge.transport.command"),
     ("edge.transport", "edge.emulator"),
     (
         "edge.transport.*",
