@@ -74,6 +74,11 @@ def tools_dir() -> Path:
     return cache_dir() / "tools"
 
 
+def environments_dir() -> Path:
+    """Python environments beside edge's own, one folder each."""
+    return cache_dir() / "environments"
+
+
 def builds_dir() -> Path:
     """CMake build trees."""
     return cache_dir() / "builds"

@@ -23,7 +23,7 @@ FLOORS = (
         "edge.toolchain",
         "edge.group",
     ),
-    ("edge.debian", "edge.wheels", "edge.forward", "edge.transport.command"),
+    ("edge.debian", "edge.wheels", "edge.venv", "edge.forward", "edge.transport.command"),
     ("edge.transport", "edge.emulator"),
     (
         "edge.transport.*",
