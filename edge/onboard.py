@@ -44,7 +44,9 @@ COLD_STEPS = (
 PHASES = ("copy_in", "invoke", "copy_out", "call")  # edge_phase
 ENDS = ("count", "duration", "capacity", "signal")  # edge_end
 ENGINES = ("python", "native")  # that split sets against each other
-WAYS = ("numpy",)  # by a module of edge's own, which has an Interpreter like TFLite's
+FROM_TENSORFLOW = ("keras-predict", "keras-call", "tf-function", "tf-signature")
+# By a module of edge's own, which has an Interpreter like TFLite's.
+WAYS = ("numpy", "compiled", *FROM_TENSORFLOW)
 MAX_RANK = 8
 SETTLE = 2  # calls before a round of a series, to bring it into the caches
 
@@ -250,7 +252,8 @@ HELP = """usage: edge_run.py VERB [flags]
 
 Flags are those of `edge-run VERB`, and:
   --engine NAME           python; native: C loops on Python's own interpreter; or one of edge's own
-                          modules: numpy (python)
+                          modules: numpy, compiled, keras-predict, keras-call, tf-function,
+                          tf-signature (python)
   --module NAME           the interpreter's module (tflite_runtime.interpreter)
   --packages DIR          unpacked wheels, put in front of Python's path (../python)
   --native-symbol SYMBOL  the interpreter's method that its library exports, for engine native
@@ -605,18 +608,19 @@ class Model:
         self.memory: dict[str, dict[str, int]] = {step: {} for step in COLD_STEPS}
         self._edge = edge
         self._delegate = flags.delegate()
-        engine = flags.text("--engine")
-        self._own = engine in WAYS
+        self._engine = flags.text("--engine")
+        self._own = self._engine in WAYS
         self._xnnpack = not flags.on("--no-xnnpack") and not self._own
         self._runner: Any = None  # of a signature whose subgraph is not the first one
         self._inputs: dict[str, Any] = {}  # for the runner
         self._outputs: dict[str, Any] = {}  # of the runner
         self._method: Any = None  # what C calls, if C is to invoke
         # First, because runtimes read beyond the end of a cut file.
-        edge.check("model_check", os.fsencode(self.path))
+        if self._engine not in FROM_TENSORFLOW:
+            edge.check("model_check", os.fsencode(self.path))
         with self.chatter.captured():
             module_name = flags.text("--module") or "tflite_runtime.interpreter"
-            if engine == "numpy":  # its matrix products start threads of their own
+            if self._engine == "numpy":  # its matrix products start threads of their own
                 for library in ("OPENBLAS", "OMP", "MKL"):
                     os.environ[f"{library}_NUM_THREADS"] = str(self.threads)
             with self._step("library_open"):
@@ -692,7 +696,9 @@ class Model:
         if self._own:
             with self._step("interpreter_create"):
                 try:
-                    self.interpreter = self._module.Interpreter(self.path, self.threads)
+                    self.interpreter = self._module.Interpreter(
+                        self.path, self.threads, self._engine, self.signature
+                    )
                 except (ValueError, RuntimeError) as error:
                     what = f"{self._module.__name__} can't run {self.path}"
                     raise self.explained(RUNTIME, what, error) from None

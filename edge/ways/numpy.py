@@ -395,9 +395,7 @@ class Interpreter:
     Its inputs may have other shapes than the file's, as far as numpy follows them.
     """
 
-    whole_call = True
-
-    def __init__(self, model_path: str, num_threads: int = 1) -> None:
+    def __init__(self, model_path: str, *_: object) -> None:
         path = Path(model_path)
         written = path.absolute().parents[1] / "numpy" / f"{path.name}.py"
         spec = importlib.util.spec_from_file_location("edge_forward", written)

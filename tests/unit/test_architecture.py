@@ -66,7 +66,7 @@ ONLY = {
     "serial": {"edge.console"},
     "cffi": {"edge.abi"},
     "invoke": {"edge.tasks"},
-    "tensorflow": {"edge.convert"},
+    "tensorflow": {"edge.convert", "edge.ways.tensorflow"},
 }
 
 
