@@ -610,7 +610,8 @@ class Model:
         self._delegate = flags.delegate()
         self._engine = flags.text("--engine")
         self._own = self._engine in WAYS
-        self._xnnpack = not flags.on("--no-xnnpack") and not self._own
+        self._builtin = flags.on("--no-xnnpack")
+        self._xnnpack = not self._builtin and not self._own
         self._runner: Any = None  # of a signature whose subgraph is not the first one
         self._inputs: dict[str, Any] = {}  # for the runner
         self._outputs: dict[str, Any] = {}  # of the runner
@@ -697,7 +698,7 @@ class Model:
             with self._step("interpreter_create"):
                 try:
                     self.interpreter = self._module.Interpreter(
-                        self.path, self.threads, self._engine, self.signature
+                        self.path, self.threads, self._engine, self.signature, not self._builtin
                     )
                 except (ValueError, RuntimeError) as error:
                     what = f"{self._module.__name__} can't run {self.path}"
@@ -967,6 +968,8 @@ class Model:
     def delegation(self) -> tuple[Delegation, list[list[int]]]:
         found = Delegation()
         if self._own:
+            if self._engine == "compiled" and not self._builtin:  # XNNPACK took what LiteRT hides
+                found = Delegation(1, -1, -1, -1)
             return found, []
         self._edge.check("observed", ctypes.byref(found), None, 0)
         nodes = (Node * max(1, found.nodes_delegated))()
@@ -992,7 +995,7 @@ class Model:
             warnings += [f"{name} took none of the model's nodes" for name in names]
             without = warnings[-1] if xnnpack else None
         delegation: dict[str, Any] = {
-            "applied": bool(names) or found.nodes_delegated > 0,
+            "applied": bool(names or found.applied),
             "nodes_total": found.nodes_total,
             "nodes_delegated": found.nodes_delegated,
             "partitions": found.partitions,
