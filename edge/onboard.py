@@ -838,10 +838,7 @@ class Model:
                 self.interpreter.allocate_tensors()
             except (ValueError, RuntimeError) as error:
                 if self._shapes:
-                    text = " and ".join(
-                        f"{list(s)} of input '{n}'" for n, s in self._shapes.items()
-                    )
-                    what, code = f"{self.path} can't take the shape {text}", BAD_INPUT
+                    what, code = self._shapes_refused(), BAD_INPUT
                 else:
                     what, code = f"the runtime can't allocate the tensors of {self.path}", RUNTIME
                 raise self.explained(code, what, error) from None
@@ -908,8 +905,14 @@ class Model:
                 # After a failure in C, too: it has no words, Python's own call has.
                 self.interpreter.invoke()
         except (ValueError, RuntimeError) as error:
+            if self._own and self._shapes:  # these learn only now that shapes don't fit
+                raise self.explained(BAD_INPUT, self._shapes_refused(), error) from None
             what = f"the runtime failed to invoke {self.path}"
             raise self.explained(RUNTIME, what, error) from None
+
+    def _shapes_refused(self) -> str:
+        text = " and ".join(f"{list(s)} of input '{n}'" for n, s in self._shapes.items())
+        return f"{self.path} can't take the shape {text}"
 
     def callable(self) -> Callable[[], object]:
         """What `bench` repeats, with as little around it as there can be."""

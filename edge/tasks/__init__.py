@@ -27,6 +27,7 @@ namespace = Collection(
     _runs,
     measure.compare,
     measure.check,
+    measure.sweep,
     models.infer,
     models.inspect,
     boards.probe,

@@ -28,6 +28,7 @@ from edge import (
     runner,
     runtime,
     session,
+    sweep,
     tiny,
 )
 from edge.deploy import Choice
@@ -257,3 +258,29 @@ def test_a_python_without_a_wheel_is_told_which_have_one() -> None:
         UsageError, match=r"ai-edge-litert 2\.3\.0 has wheels for Python 3\.10 to 3"
     ):
         runtime.fetch_packages(chosen, old, print)
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+def test_a_sweep_measures_each_size_and_notes_what_is_refused(
+    here: Session, library: abi.Library
+) -> None:
+    paths = [DIGITS / "mlp-int8.tflite", DIGITS / "cnn-int8.tflite"]
+    release = _release(here, "numpy", *paths)
+    plan = run.Plan(count=60, warmup=2)
+    points: list[sweep.Point] = []
+    with deploy.staged(here, release, print):
+        for model in release.models:
+            points += sweep.measure(
+                here, release, model, plan, (1, 3), library, print, command="sweep"
+            )
+    assert [(p.model, p.batch, p.run is None) for p in points] == [
+        ("mlp-int8.tflite", 1, False),
+        ("mlp-int8.tflite", 3, False),
+        ("cnn-int8.tflite", 1, False),
+        ("cnn-int8.tflite", 3, True),
+    ]
+    assert points[1].run is not None
+    assert points[1].run.report["outputs"][0]["shape"] == [3, 10]
+    assert "can't take the shape [3, 8, 8, 1]" in points[3].refusal

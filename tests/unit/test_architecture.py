@@ -52,7 +52,7 @@ FLOORS = (
     ("edge.terminal", "edge.switch", "edge.archive", "edge.setting"),
     ("edge.agreement", "edge.runner", "edge.watch", "edge.bootstrap", "edge.cooling"),
     ("edge.deploy", "edge.bench", "edge.inspection", "edge.installed", "edge.profile"),
-    ("edge.bundle", "edge.fleet", "edge.canary", "edge.arm", "edge.rounds"),
+    ("edge.bundle", "edge.fleet", "edge.canary", "edge.arm", "edge.rounds", "edge.sweep"),
     ("edge.report",),
     ("edge.report.*",),
     ("edge.tasks.command",),
