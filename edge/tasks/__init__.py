@@ -38,6 +38,7 @@ namespace = Collection(
     _runs,
     measure.compare,
     measure.check,
+    measure.sweep,
     study.study,
     conversion.convert,
     conversion.export,
