@@ -197,8 +197,8 @@ def crossed(small: float, large: float) -> Verdict:
 @pytest.mark.parametrize(
     ("small", "large", "word", "text"),
     [
-        (5.0, 0.5, "depends", "between 6.00 k and 192 k multiply-accumulates a call: A is the fas"),
-        (0.5, 5.0, "depends", "between 6.00 k and 192 k multiply-accumulates a call: B is the fas"),
+        (1.5, 0.7, "depends", "between 6.00 k and 192 k multiply-accumulates a call: A is the fas"),
+        (0.7, 1.5, "depends", "between 6.00 k and 192 k multiply-accumulates a call: B is the fas"),
         (5.0, 4.0, "confirmed", "do not cross here: A is always the faster"),
         (0.5, 0.4, "refuted", "do not cross here: B is always the faster"),
     ],

@@ -147,7 +147,7 @@ def made(tmp_path: Path, *, emulated: bool = False, seed: int = 1) -> Study:
         if number % 5 or cell.phase
     }
     refused = {
-        cell: "the runtime refuses it"
+        cell: "the runtime | refuses it"
         for cell in claim_module.wanted(claims, stock)
         if cell not in measured
     }
@@ -212,7 +212,7 @@ def test_every_sentence_follows_from_its_table(in_folder: Path) -> None:
     assert {"depends", "not asked"} <= words
     # The cells' medians are those of the json.
     assert len(told["cells"]) == len(found.measured)
-    assert told["refused"][0]["why"] == "the runtime refuses it"
+    assert told["refused"][0]["why"] == "the runtime | refuses it"
 
 
 def test_the_summary_has_each_verdict(in_folder: Path) -> None:
@@ -246,7 +246,7 @@ def test_markdown_is_well_formed(in_folder: Path) -> None:
         for table in tables
     )
     assert "in 7 of 100 runs" in text
-    assert "a | remark" in text and "the runtime refuses it" in text
+    assert "a | remark" in text and r"the runtime \| refuses it" in text
 
 
 def test_a_quiet_machine_is_said_to_be_one(in_folder: Path) -> None:
