@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ BUNDLED = (
 )
 """Of examples/: models of rising size."""
 
+BUSY = 0.05
+"""Share of the processors: less is what any system does by itself."""
 _MOST_BATCH = 4096
 
 PLAN = Plan(count=4000, duration_s=0.3, warmup=3)
@@ -55,7 +58,7 @@ class Study:
     :ivar refused: the other cells, and why.
     :ivar left_out: models that were not asked about, and why.
     :ivar remarks: what a reader should know of the rounds.
-    :ivar runs: how many there were, ``disturbed`` how many of them while other programs ran.
+    :ivar busy: share of the board's processors that other programs took, before each round.
     """
 
     board: str
@@ -73,8 +76,7 @@ class Study:
     left_out: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     folder: str = ""
-    runs: int = 0
-    disturbed: int = 0
+    busy: tuple[float, ...] = ()
 
 
 # --- models ---------------------------------------------------------------------------------------
@@ -280,20 +282,24 @@ class Told:
     _took_s: dict[int, float] = field(default_factory=dict)
     _began: tuple[int, float] | None = None
     _done: int = 0
-    _left_out: int = 0
+    _turns: dict[int, int] = field(default_factory=dict)
+    _out: set[int] = field(default_factory=set)
 
     def turn(self, arm: int) -> None:
         """A cell begins; the one before has ended."""
         self._end()
         self._began = arm, self.clock_s()
-        total = self.most * (len(self.cells) - self._left_out)
+        self._turns[arm] = self._turns.get(arm, 0) + 1
+        total = self.most * (len(self.cells) - len(self._out))
+        total += sum(self._turns[each] for each in self._out)
         text = f"cell {self._done + 1} of {total}"
         if (left_s := self.left_s(total)) is not None:
             text += f", about {_time(left_s)} left"
         self.tell(f"{text}: {self.cells[arm].name}")
 
-    def left_out(self) -> None:
-        self._left_out += 1
+    def left_out(self, arm: int) -> None:
+        """It has no further turn."""
+        self._out.add(arm)
 
     def _end(self) -> None:
         if self._began is not None:
@@ -379,13 +385,14 @@ def run(
         told = "; ".join(dict.fromkeys(missing.values())) or "no model fits the questions"
         raise UsageError(f"nothing of this can be asked on {session.board.name}: {told}")
     measured: dict[Cell, Figures] = {}
+    busy: list[float] = []
     with deploy.staged(session, list(releases.found.values()), progress, wait_s=wait_s):
         splits = dict(_splits(session, releases, cells, library, progress, command, refused))
         measured |= {cell: figures for cell, figures in _parts(splits) if cell in set(cells)}
         whole = [cell for cell in cells if not cell.phase]
         runs = (
             _rounds(
-                *(session, asked, releases, whole, library, progress, tell, refused),
+                *(session, asked, releases, whole, library, progress, tell, refused, busy),
                 place=group_of(tuple(cell.name for cell in whole)),
                 until_s=began_s + asked.longest_s,
             )
@@ -408,14 +415,27 @@ def run(
         verdicts=tuple(claim.judge(each, stock, measured, refused) for each in asked.claims),
         left_out=left_out,
         remarks=tuple(line for cell, found in runs.items() for line in troubles(found, cell.name)),
-        runs=sum(map(len, runs.values())),
-        disturbed=sum(_disturbed(each) for found in runs.values() for each in found),
+        busy=tuple(busy),
         folder=next((f[0].id.rpartition("/")[0] for f in runs.values() if f), ""),
     )
 
 
-def _disturbed(one: Run) -> bool:
-    return any(reason.code == "load" for reason in one.verdict())
+_LOOK = "read -r first </proc/stat; sleep 0.5; read -r last </proc/stat; echo $first; echo $last"
+
+
+def _others(session: Session) -> list[float]:
+    """Share of the processors that is taken while nothing of ours runs: one number, or none if the
+    board does not tell (proc(5), /proc/stat: ticks of user, nice, system, idle, iowait and more).
+
+    :raises UnreachableError: the link is lost.
+    """
+    lines = session.transport.run(["sh", "-c", _LOOK]).text.splitlines()
+    try:
+        first, last = ([int(word) for word in line.split()[1:9]] for line in lines)
+    except ValueError:
+        return []
+    spent = [after - before for before, after in zip(first, last, strict=True)]
+    return [1 - (spent[3] + spent[4]) / sum(spent)] if sum(spent) > 0 and len(spent) > 4 else []
 
 
 def _rounds(
@@ -427,6 +447,7 @@ def _rounds(
     progress: Progress,
     tell: Callable[[str], None],
     refused: dict[Cell, str],
+    busy: list[float],
     *,
     place: Group,
     until_s: float,
@@ -434,10 +455,14 @@ def _rounds(
     """The runs of each cell, in the order of the rounds."""
     told = Told(tell, cells, asked.rounds)
 
+    def begin(number: int, medians: rounds.Medians) -> None:
+        progress(f"round {number} of {asked.rounds}")
+        busy.extend(_others(session))
+
     def leave_out(arm: int, error: EdgeError) -> None:
         # Of the letter that the arm has in the group nobody else knows.
-        refused[cells[arm]] = str(error).partition(": ")[2]
-        told.left_out()
+        refused[cells[arm]] = _plain(session, str(error).partition(": ")[2])
+        told.left_out(arm)
 
     def enough(medians: rounds.Medians) -> bool:
         most = max(map(len, medians))
@@ -449,13 +474,19 @@ def _rounds(
         *(library, progress),
         count=asked.rounds,
         seed=asked.seed,
-        begin=lambda number, medians: progress(f"round {number} of {asked.rounds}"),
+        begin=begin,
         enough=enough,
         families=[cell.subject.family for cell in cells],
         turn=lambda number, arm: told.turn(arm),
         leave_out=leave_out,
     )
     return dict(zip(cells, found, strict=True))
+
+
+def _plain(session: Session, message: str) -> str:
+    """Without the board's name, and where a release lies there."""
+    release = rf"{re.escape(str(session.device.releases))}/[0-9a-f]+/models/"
+    return re.sub(release, "", message).removeprefix(f"{session.transport.name}: ")
 
 
 def _contender(cell: Cell, releases: _Releases, plan: Plan) -> Contender:
@@ -503,7 +534,7 @@ def _splits(
         except UnreachableError:
             raise
         except (UsageError, BoardError) as error:
-            refused |= {c: str(error) for c in asked if c.subject == one}
+            refused |= {c: _plain(session, str(error)) for c in asked if c.subject == one}
             continue
         yield (way, one), found
 

@@ -136,7 +136,7 @@ def test_by_how_much_is_rounded_outward() -> None:
     assert said is not None
     low = min(finding.interval.low for finding in found.findings)
     high = max(finding.interval.high for finding in found.findings)
-    assert 0.39 < float(said[1]) <= low < 0.4 < high <= float(said[2]) < 0.41
+    assert 0.39 <= float(said[1]) <= low < 0.4 < high <= float(said[2]) <= 0.41
 
 
 def test_why_a_way_is_missing_is_said() -> None:

@@ -127,9 +127,10 @@ def test_a_cell_that_was_left_out_is_not_waited_for() -> None:
     cells = [Cell(way, studies.SMALL[0]) for way in studies.WAYS[:3]]
     told = Told(said.append, cells, 10, clock_s=lambda: 0.0)
     told.turn(0)
-    told.left_out()
+    told.left_out(0)
     told.turn(1)
-    assert said[0].startswith("cell 1 of 30") and " of 20" in said[1]
+    # Its one turn was one.
+    assert said[0].startswith("cell 1 of 30") and said[1].startswith("cell 2 of 21")
 
 
 # --- the report -----------------------------------------------------------------------------------
@@ -166,8 +167,7 @@ def made(tmp_path: Path, *, emulated: bool = False, seed: int = 1) -> Study:
         splits={},
         verdicts=verdicts,
         remarks=("a | remark",),
-        runs=100,
-        disturbed=7,
+        busy=(0.02, 0.31, 0.29),
     )
 
 
@@ -245,13 +245,34 @@ def test_markdown_is_well_formed(in_folder: Path) -> None:
         len({len(re.split(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
         for table in tables
     )
-    assert "in 7 of 100 runs" in text
+    assert "they took 29 % (from 2 to 31 %) of the processors" in text
     assert "a | remark" in text and r"the runtime \| refuses it" in text
 
 
-def test_a_quiet_machine_is_said_to_be_one(in_folder: Path) -> None:
-    quiet = dataclasses.replace(made(in_folder), disturbed=0)
-    assert "No other program took more than 5 %" in report.markdown(quiet)
+def test_a_quiet_board_is_said_to_be_one(in_folder: Path) -> None:
+    quiet = dataclasses.replace(made(in_folder), busy=(0.01, 0.0))
+    assert "The board was quiet: other programs took 0 %" in report.markdown(quiet)
+    # Where nobody looked, nothing is said.
+    unknown = report.markdown(dataclasses.replace(made(in_folder), busy=()))
+    assert "quiet: other" not in unknown and "Other programs ran" not in unknown
+
+
+STAT = "cpu  100 0 50 {idle} 10 0 0 0 0 0\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "share"),
+    [
+        (STAT.format(idle=1000) + "cpu  130 0 60 1060 10 0 0 0 0 0\n", [0.4]),
+        (STAT.format(idle=1000) + "cpu  100 0 50 1090 20 0 0 0 0 0\n", [0.0]),
+        (STAT.format(idle=1000) * 2, []),
+        ("cpu 1 2\ncpu 3 4\n", []),
+        ("", []),
+    ],
+)
+def test_what_others_take_is_read_off_the_ticks(said: str, share: list[float]) -> None:
+    session = on("rpi4", FakeTransport().on(("sh",), stdout=said.encode()))
+    assert study._others(session) == pytest.approx(share)
 
 
 def test_it_is_printed_for_a_terminal_too(
