@@ -33,6 +33,9 @@ $(VENV)/ready: requirements.lock pyproject.toml
 lock: ## pin the newest wheels that pyproject.toml allows, for all Pythons and platforms
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 \
 	  --generate-hashes --upgrade --no-header --quiet -o requirements.lock
+	for name in edge/environments/*.in; do $(BIN)/uv pip compile $$name --universal \
+	  --python-version 3.10 --generate-hashes --upgrade --no-header --no-annotate --quiet \
+	  -o $${name%.in}.lock || exit 1; done
 
 questions: $(VENV)/ready ## docs/questions.md: a study on this machine, and on an emulated board
 	$(BIN)/python -m benchmarks.questions

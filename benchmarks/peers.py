@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import json
-import os
 import random
 import re
 import subprocess
@@ -27,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge import abi, board, build, layout, report, samples, stats
+from edge import abi, board, build, layout, report, samples, stats, venv
 from edge.errors import EdgeError, HostError
 from edge.stats import Ratio
 from examples.digits import dataset
@@ -124,8 +122,8 @@ def compare(model: Path, rounds: int, count: int) -> list[Found]:
 
     :raises HostError: a tool can't be installed or built, or failed.
     """
-    package = litert_package(report.progress)
-    library = package / "ai_edge_litert/libLiteRt.so"
+    peers = venv.installed(FOLDER / "peers.lock", report.progress)
+    library = peers.packages / "ai_edge_litert/libLiteRt.so"
     runner = build.runner(board.load("localhost"), report.progress).runner.path
     host = build.host_library(report.progress)
     with tempfile.TemporaryDirectory(dir=_memory()) as temporary:
@@ -135,7 +133,7 @@ def compare(model: Path, rounds: int, count: int) -> list[Found]:
         tools: dict[str, Callable[[], float]] = {
             "bare loop": lambda: bare(program, library, model, taken, folder / "bare.bin"),
             "edge": lambda: edge(runner, host, library, model, taken, folder / "edge.bin"),
-            "litert-benchmark": lambda: litert_benchmark(package, model, taken),
+            "litert-benchmark": lambda: litert_benchmark(peers.python, model, taken),
         }
         medians = by_turns(tools, rounds, random.Random(1), report.progress)
     return summary(medians)
@@ -214,12 +212,12 @@ def bare(program: Path, library: Path, model: Path, count: int, file: Path) -> f
     return stats.median(np.fromfile(file, np.uint64))
 
 
-def litert_benchmark(package: Path, model: Path, count: int) -> float:
+def litert_benchmark(python: Path, model: Path, count: int) -> float:
     """Median in nanoseconds, of what ``litert-benchmark`` prints."""
     script = "from ai_edge_litert.tools.benchmark_litert_model import main; main()"
-    words = [sys.executable, "-B", "-c", script, "--model", str(model), "--num_runs", str(count)]
+    words = [str(python), "-B", "-c", script, "--model", str(model), "--num_runs", str(count)]
     words += ["--warmup_runs", str(max(5, count // 5)), "--num_threads", "1"]
-    return 1e6 * median_ms(call(words, PYTHONPATH=str(package)))
+    return 1e6 * median_ms(call(words))
 
 
 def median_ms(said: str) -> float:
@@ -230,35 +228,12 @@ def median_ms(said: str) -> float:
     return float(found[1])
 
 
-def call(words: list[str], **environment: str) -> str:
+def call(words: list[str]) -> str:
     """:raises HostError: the program failed."""
-    result = subprocess.run(
-        words, capture_output=True, text=True, env={**os.environ, **environment}, check=False
-    )
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise HostError(f"{words[0]} failed: {result.stderr.strip()[-300:]}")
     return result.stdout
-
-
-def litert_package(progress: Callable[[str], None]) -> Path:
-    """The folder with ai-edge-litert 2.3.0 and what it needs, each file by its pinned sha256.
-
-    Not a part of edge's environment, which has another version.
-
-    :raises HostError: pip failed.
-    """
-    lock = FOLDER / "peers.lock"
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    key = hashlib.sha256(lock.read_bytes() + python.encode()).hexdigest()[:12]
-    folder = layout.cache_dir() / "peers" / key
-    with layout.exclusive(folder.parent, progress):
-        if not folder.is_dir():
-            progress("installing litert-benchmark in a folder of its own")
-            with layout.published(folder) as part:
-                install = [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes"]
-                install += ["--only-binary", ":all:", "--no-deps", "--target", str(part)]
-                call([*install, "--requirement", str(lock)])
-    return folder
 
 
 def bare_program(folder: Path) -> Path:

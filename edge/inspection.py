@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge import model
+from edge.about import About
 from edge.errors import BoardError
 from edge.model import Model, Operator, Quantization, Shape, Subgraph, Tensor
 
@@ -86,6 +87,7 @@ class Contents:
     weights: dict[str, int]
     largest_weights: tuple[Weight, ...]
     metadata: dict[str, int]
+    about: About | None
     warnings: tuple[str, ...]
 
 
@@ -112,6 +114,7 @@ def of_model(read: Model) -> Contents:
             for tensor in model.largest_weights(read)
         ),
         read.metadata,
+        read.about,
         tuple(_remarks(read)),
     )
 

@@ -74,6 +74,11 @@ def tools_dir() -> Path:
     return cache_dir() / "tools"
 
 
+def environments_dir() -> Path:
+    """Python environments beside edge's own, one folder each."""
+    return cache_dir() / "environments"
+
+
 def builds_dir() -> Path:
     """CMake build trees."""
     return cache_dir() / "builds"
@@ -82,6 +87,11 @@ def builds_dir() -> Path:
 def onboard_script() -> Path:
     """What a board's own Python runs."""
     return Path(__file__).with_name("onboard.py")
+
+
+def converter_script() -> Path:
+    """What the TensorFlow environment's Python runs."""
+    return Path(__file__).with_name("converter.py")
 
 
 def install_script() -> Path:

@@ -12,6 +12,8 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
+from edge import about
+from edge.about import About
 from edge.errors import UsageError
 
 Shape = tuple[int, ...]
@@ -121,6 +123,7 @@ class Model:
     :ivar metadata: name -> size in bytes.
     :ivar min_runtime_version: the oldest runtime that knows all its operators, as the converter saw
         it; None if it left no note.
+    :ivar about: what ``invoke convert`` wrote of where it comes from; None if another made it.
     """
 
     file_bytes: int
@@ -130,6 +133,7 @@ class Model:
     signatures: tuple[Signature, ...]
     metadata: dict[str, int]
     min_runtime_version: str | None
+    about: About | None
 
 
 def read(path: Path) -> Model:
@@ -209,6 +213,7 @@ class _Reader:
             tuple(self._signature(s, subgraphs) for s in self._each(self._file, "SignatureDefs")),
             {name: self._buffers[_within(b, self._buffers)] for name, b in notes.items()},
             self._note(notes.get("min_runtime_version")),
+            about.parse(self._note(notes.get(about.KEY))),
         )
 
     def _each(self, table: Any, vector: str) -> Iterator[Any]:

@@ -69,7 +69,9 @@ def interpreters() -> dict[str, str]:
     return found
 
 
-def compute(model: Path, inputs: Arrays | None = None, options: Options = DEFAULT) -> Reference:
+def compute(
+    model: Path, inputs: Arrays | None = None, options: Options = DEFAULT, *, keep: bool = True
+) -> Reference:
     """Run ``model`` on this machine, or take the cached result of the same question.
 
     An interpreter that can't run the model (tflite-runtime is too old for the newest operators) is
@@ -79,11 +81,13 @@ def compute(model: Path, inputs: Arrays | None = None, options: Options = DEFAUL
         is cut into batches. None: one batch of seeded random data in each tensor's range.
     :param options: of these the signature, the shapes and the batch count; names of inputs and
         outputs are the signature's if there is one, else the tensors'.
+    :param keep: in the cache, for whoever asks the same again; a whole dataset is too much for it,
+        and ``inputs_file`` is then gone.
     :raises UsageError: the model loads in no interpreter here, or the inputs do not fit it.
     :raises HostError: no interpreter, or it crashed.
     """
     if inputs is not None:
-        return _computed(model, inputs, options)
+        return _computed(model, inputs, options, keep)
     # Every board is asked the same: one answer of this machine serves them all.
     key = (artifact.hash_file(model), layout.cache_dir(), options)
     return _answers.get(key, lambda: _computed(model, None, options))
@@ -92,12 +96,18 @@ def compute(model: Path, inputs: Arrays | None = None, options: Options = DEFAUL
 _answers: Once[Reference] = Once()
 
 
-def _computed(model: Path, inputs: Arrays | None, options: Options) -> Reference:
+def _computed(model: Path, inputs: Arrays | None, options: Options, keep: bool = True) -> Reference:
     question = json.dumps([options.signature, options.shapes, options.batch])
     refusals = []
     for package, version in interpreters().items():
         try:
-            return _compute_with(package, version, model, inputs, question)
+            if keep or inputs is None:
+                return _compute_with(package, version, model, inputs, question)
+            with tempfile.TemporaryDirectory() as temporary:
+                folder = Path(temporary)
+                _compute_into(folder, package, model, inputs, question)
+                outputs = _load(folder / "outputs.npz")
+                return Reference(folder / "inputs.npz", inputs, outputs, f"{package} {version}")
         except UsageError as error:
             refusals.append(str(error))
     raise UsageError(

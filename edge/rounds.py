@@ -80,6 +80,10 @@ def measure(
     medians: Medians = [[] for _ in contenders]
     failed = set[int]()
     with _kept(runs_of, progress):
+        # What this board has no cores or settings for is told before anything is measured.
+        planned = [
+            _resolved(session, each, _arm(i, contenders)) for i, each in enumerate(contenders)
+        ]
         cooling = Cooling(session, progress)
         for number in range(1, count + 1):
             begin(number, medians)
@@ -89,8 +93,8 @@ def measure(
                 turn(number, arm)
                 cooling.wait()
                 try:
-                    with _named(group.arm_name(arm).upper() if len(contenders) > 1 else ""):
-                        run = _one(session, runs_of, contenders[arm], library, number, arm, watched)
+                    with _named(_arm(arm, contenders)):
+                        run = _one(session, runs_of, planned[arm], library, number, arm, watched)
                 except UnreachableError:
                     raise
                 except EdgeError as error:
@@ -178,6 +182,16 @@ def cold(
         watched=False,
     )
     return Measured(runs)
+
+
+def _arm(number: int, contenders: Sequence[Contender]) -> str:
+    """What messages call it; empty if it is the only one."""
+    return group.arm_name(number).upper() if len(contenders) > 1 else ""
+
+
+def _resolved(session: Session, contender: Contender, arm: str) -> Contender:
+    with _named(arm):
+        return dataclasses.replace(contender, plan=bench.resolved(session, contender.plan))
 
 
 def _one(

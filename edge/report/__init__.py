@@ -1232,6 +1232,16 @@ def contents_lines(contents: Contents) -> list[str]:
         lines.append(f"description: {contents.description}")
     if contents.min_runtime_version:
         lines.append(f"needs TFLite {contents.min_runtime_version} or newer, as its file says")
+    if contents.about is not None:
+        said = contents.about
+        lines.append(
+            f"converted from {said.source} (sha256 {said.source_sha256}) to {said.variant} by "
+            f"{said.made_by}"
+        )
+        if said.preprocessing is not None:
+            lines.append(f"preprocessing: {said.preprocessing}")
+        if said.labels:
+            lines.append(f"labels: {', '.join(said.labels)}")
     if contents.metadata:
         listed = ", ".join(f"{name} ({size(each)})" for name, each in contents.metadata.items())
         lines.append(f"metadata: {listed}")

@@ -8,7 +8,18 @@ from __future__ import annotations
 from invoke.collection import Collection
 from invoke.program import Program
 
-from edge.tasks import boards, firmware, measure, models, qemu, releases, runs, serial, study
+from edge.tasks import (
+    boards,
+    conversion,
+    firmware,
+    measure,
+    models,
+    qemu,
+    releases,
+    runs,
+    serial,
+    study,
+)
 
 _runs = Collection("runs", runs.runs_show, runs.runs_compare, runs.runs_export)
 _runs.add_task(runs.runs_list, default=True)
@@ -28,7 +39,10 @@ namespace = Collection(
     measure.compare,
     measure.check,
     study.study,
+    conversion.convert,
+    conversion.export,
     models.infer,
+    models.evaluate,
     models.inspect,
     boards.probe,
     boards.doctor,

@@ -161,3 +161,93 @@ def inspect(
         for name, delegation in told:
             for line in report.delegation_lines(name, delegation):
                 report.print_line(line)
+
+
+@task(
+    help={
+        **command.STACK,
+        "model": "a .tflite file",
+        "data": "an .npz: an array per input, and 'label' (whole numbers for classes, real ones "
+        "for values); without labels only agreement is judged",
+        "label": "name of the array of labels",
+        "scores": "name of the output that the labels are about; else the first",
+        "samples": "take so many samples, the first ones; 0: all",
+        "layers": "compare every node's result too, on the samples that differ most",
+        "engine": command.ENGINE,
+        "threads": command.OPTIONS["threads"],
+        "xnnpack": command.OPTIONS["xnnpack"],
+    },
+)
+@command.clear
+def evaluate(
+    _: Any,
+    board: str,
+    model: str,
+    data: str,
+    label: str | None = None,
+    scores: str | None = None,
+    samples: str = "0",
+    layers: bool = False,
+    host: str | None = None,
+    engine: str | None = None,
+    runtime: str | None = None,
+    lib: str | None = None,
+    delegate: str | None = None,
+    threads: str = "1",
+    xnnpack: bool = True,
+    json: bool = False,
+) -> None:
+    """Run a dataset through a model on a board: how good it is there, and whether it is as here.
+
+    invoke evaluate --board rpi4 --model m.tflite --data test.npz
+    invoke evaluate --board rpi4 --model m.tflite --data test.npz --layers
+
+    What is live on the board stays live. See docs/evaluating.md.
+    """
+    import tempfile
+    from pathlib import Path
+
+    from edge import board as board_module
+    from edge import dataset, evaluation, report, session
+    from edge import deploy as deploy_module
+    from edge import layers as layers_module
+    from edge.errors import UsageError
+    from edge.report import conversion
+
+    options = command.options(None, [], "0", threads, xnnpack, delegate)
+    choice = command.choice(engine, runtime, lib, options)
+    target = board_module.load(board, host=host)
+    deploy_module.check(target, choice)
+    if (limit := int(command.number("--samples", samples))) < 0:
+        raise UsageError(f"--samples {samples}: must be 0 (all) or more")
+    given = dataset.load(command.path(data), label, limit)
+    found = deploy_module.models(command.models([model]), report.progress, options)
+    report.progress(f"running {found[0].path.name} on this machine")
+    asked = evaluation.question(found[0].path, given, scores)
+    with session.connect(target, report.progress) as opened, tempfile.TemporaryDirectory() as work:
+        exposed = Path(work) / f"layers-{found[0].path.name}"
+        if layers:
+            layers_module.expose(found[0].path, asked.read, exposed)
+            found += deploy_module.models([exposed], report.progress)
+        wanted = deploy_module.prepared(opened, found, report.progress, choice)
+        with deploy_module.staged(opened, wanted, report.progress):
+            made, there = evaluation.evaluate(
+                opened, wanted, wanted.models[0], asked, report.progress, options
+            )
+            parting = None
+            if layers:
+                parting = evaluation.part(
+                    opened, wanted, wanted.models[1], asked, made, there, report.progress, options
+                )
+    if json:
+        report.print_json(conversion.evaluation_json(made, parting))
+        return
+    for line in conversion.evaluation_lines(made):
+        report.print_line(line)
+    for table in (conversion.confusion_table(made), conversion.differing_table(made)):
+        if table is not None:
+            report.print_table(table)
+    if parting is not None:
+        report.print_table(conversion.layers_table(parting))
+        for line in conversion.layers_lines(parting):
+            report.print_line(line)

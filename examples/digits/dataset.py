@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 FOLDER = Path(__file__).parent
 HELDOUT_FILE = "heldout.npz"
+CALIBRATION_FILE = "calibration.npz"
 RECORD_FILE = "accuracies.json"
 MODELS_FOLDER = "models"
 
@@ -146,6 +147,13 @@ def load_heldout(folder: Path = FOLDER) -> Heldout:
     images.flags.writeable = False
     labels.flags.writeable = False
     return Heldout(images, labels)
+
+
+def load_calibration(folder: Path = FOLDER) -> FloatArray:
+    """Images out of the training set: float32 ``[300, 8, 8, 1]`` in 0..1."""
+    with np.load(folder / CALIBRATION_FILE, allow_pickle=False) as arrays:
+        images: FloatArray = arrays["image"]
+    return images
 
 
 def models(folder: Path = FOLDER) -> tuple[DigitsModel, ...]:

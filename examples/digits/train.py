@@ -79,7 +79,7 @@ def cnn_layers(layers: ModuleType) -> list[Any]:
         layers.MaxPooling2D(2),
         layers.Flatten(),
         layers.Dropout(0.3),
-        layers.Dense(10, activation="softmax"),
+        layers.Dense(10, activation="softmax", name="scores"),
     ]
 
 
@@ -88,7 +88,7 @@ def mlp_layers(layers: ModuleType) -> list[Any]:
         layers.Dense(64, activation="relu"),
         layers.Dropout(0.2),
         layers.Dense(32, activation="relu"),
-        layers.Dense(10, activation="softmax"),
+        layers.Dense(10, activation="softmax", name="scores"),
     ]
 
 
@@ -133,7 +133,11 @@ def train(tools: Tools, family: Family, split: Split) -> Any:
     # For each family anew: otherwise a change to the first would change the second.
     keras.utils.set_random_seed(SEED)
     network = keras.Sequential(
-        [keras.layers.Input(family.image_shape), *family.layers(keras.layers)], name=family.name
+        [
+            keras.layers.Input(family.image_shape, name=family.input_name),
+            *family.layers(keras.layers),
+        ],
+        name=family.name,
     )
     network.compile(optimizer=keras.optimizers.Adam(2e-3), loss="sparse_categorical_crossentropy")
     images = split.images.reshape(-1, *family.image_shape)
@@ -255,10 +259,14 @@ def produce(tools: Tools, out: Path) -> tuple[DigitsModel, ...]:
         family.input_name: heldout.images.reshape(-1, *family.image_shape) for family in FAMILIES
     }
     np.savez(out / dataset.HELDOUT_FILE, label=heldout.labels, **arrays)
+    np.savez_compressed(out / dataset.CALIBRATION_FILE, image=split.images[:CALIBRATION_IMAGES])
     measured = []
     for family in FAMILIES:
         network = train(tools, family, split)
         calibration = split.images[:CALIBRATION_IMAGES].reshape(-1, *family.image_shape)
+        bare = tools.tensorflow.keras.models.clone_model(network)  # no optimizer's state
+        bare.set_weights(network.get_weights())
+        bare.save(out / f"{family.name}.keras")
         with tempfile.TemporaryDirectory() as temporary:
             export(tools, network, family, Path(temporary))
             for quantization in QUANTIZATIONS:

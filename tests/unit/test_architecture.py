@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parents[2] / "edge"
 
 # A module may import from floors above its own line only.
 FLOORS = (
-    ("edge", "edge.errors", "edge.once", "edge.onboard", "edge.keeper"),
-    ("edge.layout", "edge.toml", "edge.options"),
+    ("edge", "edge.errors", "edge.once", "edge.onboard", "edge.keeper", "edge.converter"),
+    ("edge.layout", "edge.toml", "edge.options", "edge.about"),
     (
         "edge.artifact",
         "edge.abi",
@@ -24,7 +24,7 @@ FLOORS = (
         "edge.group",
         "edge.cell",
     ),
-    ("edge.debian", "edge.wheels", "edge.transport.command"),
+    ("edge.debian", "edge.wheels", "edge.venv", "edge.transport.command"),
     ("edge.transport", "edge.emulator"),
     (
         "edge.transport.*",
@@ -49,10 +49,27 @@ FLOORS = (
         "edge.comparison",
         "edge.precision",
         "edge.baseline",
+        "edge.flatbuffer",
+        "edge.scoring",
     ),
-    ("edge.terminal", "edge.switch", "edge.archive", "edge.setting"),
-    ("edge.agreement", "edge.runner", "edge.watch", "edge.bootstrap", "edge.cooling"),
-    ("edge.deploy", "edge.bench", "edge.inspection", "edge.installed", "edge.profile"),
+    ("edge.terminal", "edge.switch", "edge.archive", "edge.setting", "edge.dataset"),
+    (
+        "edge.agreement",
+        "edge.runner",
+        "edge.watch",
+        "edge.bootstrap",
+        "edge.cooling",
+        "edge.layers",
+    ),
+    (
+        "edge.deploy",
+        "edge.bench",
+        "edge.inspection",
+        "edge.installed",
+        "edge.profile",
+        "edge.convert",
+        "edge.evaluation",
+    ),
     ("edge.bundle", "edge.fleet", "edge.canary", "edge.arm", "edge.rounds"),
     ("edge.claim",),
     ("edge.questions",),
@@ -70,7 +87,7 @@ ONLY = {
     "serial": {"edge.console"},
     "cffi": {"edge.abi"},
     "invoke": {"edge.tasks"},
-    "tensorflow": {"edge.convert"},
+    "tensorflow": {"edge.converter"},
 }
 
 

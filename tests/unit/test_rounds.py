@@ -186,6 +186,27 @@ def test_an_error_names_its_arm_if_there_are_two(bench_with: Any) -> None:
         measured(group.create("check", ""), 1, 5)
 
 
+def test_what_the_board_has_not_is_told_before_anything_is_measured(
+    bench_with: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolved(_: Any, plan: Plan) -> Plan:
+        if plan.cpus:
+            raise UsageError("no such cores")
+        return plan
+
+    fake = bench_with(lambda call: 1000.0)
+    monkeypatch.setattr(bench, "resolved", resolved)
+    first, second = contenders(2)
+    odd = dataclasses.replace(second, plan=dataclasses.replace(second.plan, cpus="big"))
+    with pytest.raises(UsageError, match="arm B: no such cores"):
+        rounds.measure(
+            *(SESSION, group.create("compare", "", ("", "")), [first, odd], NOTHING, print),
+            count=3,
+            begin=lambda number, medians: None,
+        )
+    assert not fake.plans
+
+
 def test_no_times_are_an_error(bench_with: Any) -> None:
     bench_with(lambda call: 0)
     with pytest.raises(BoardError, match="recorded no times in round 1"):
