@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -103,6 +103,39 @@ def _hash(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def of_folder(path: Path, place: str) -> Artifact:
+    """A folder as one thing: its sha256 is that of the list of its files.
+
+    :raises UsageError: it holds no file, one that can't be read, or one that can't go on a board.
+    """
+    return joined(parts(Artifact(path, place, "", 0)), path, place)
+
+
+def parts(found: Artifact) -> tuple[Artifact, ...]:
+    """The files of what may be a folder.
+
+    :raises UsageError: as :func:`of_folder`.
+    """
+    if not found.path.is_dir():
+        return (found,)
+    made = []
+    for path in sorted(path for path in found.path.rglob("*") if path.is_file()):
+        names = [layout.safe_name(name) for name in path.relative_to(found.path).parts]
+        made.append(of_file(path, "/".join([found.place, *names])))
+    return tuple(made)
+
+
+def joined(files: Sequence[Artifact], path: Path, place: str) -> Artifact:
+    """``files``, which stand below ``place``, as one thing."""
+    listing = "".join(f"{each.sha256} {each.place}\n" for each in sorted(files, key=_place))
+    sha256 = hashlib.sha256(listing.encode()).hexdigest()
+    return Artifact(path, place, sha256, sum(each.size_bytes for each in files))
+
+
+def _place(of: Artifact) -> str:
+    return of.place
 
 
 def of_file(path: Path, place: str, *, executable: bool = False) -> Artifact:

@@ -90,7 +90,7 @@ def compare(
         progress("no release is live here: nothing to compare with")
         return ()
     manifest = _manifest(session, previous_id)
-    there = {PurePosixPath(file.path).name: file for file in manifest.models}
+    there = {PurePosixPath(file.path).parts[1] for file in manifest.models}
     common = [model for model in wanted.models if PurePosixPath(model.place).name in there]
     if not common:
         progress(f"release {previous_id} has no model of these names: nothing to compare")

@@ -13,6 +13,7 @@ from edge import (
     agreement,
     artifact,
     build,
+    forward,
     history,
     layout,
     model,
@@ -24,6 +25,7 @@ from edge import (
     runtime,
     support,
     switch,
+    venv,
 )
 from edge import facts as facts_module
 from edge import store as store_module
@@ -42,6 +44,10 @@ from edge.session import Session
 from edge.store import Blob, Damaged, Store
 
 Progress = Callable[[str], None]
+
+
+def _silent(_: str) -> None:
+    """Nobody is told."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +109,9 @@ def models(
     checker = build.host_library(progress)
     found = tuple(release.model_artifact(path, checker) for path in paths)
     if options.signature is not None or options.shapes:
-        for path in paths:
-            _check_names(path, options)
+        for each in found:
+            if release.kind(each) == ".tflite":
+                _check_names(each.path, options)
     return found
 
 
@@ -203,6 +210,7 @@ def stack(
         files.append(runtime.own_library(choice.library, engine))
     elif not chosen.module:
         files.append(runtime.fetch(chosen, target.arch, progress))
+        files += runtime.fetch_beside(chosen, target.arch, progress)
     else:
         assert interpreter is not None  # engines of Python's are refused without
         script = Script(interpreter.program, chosen.module, chosen.native_symbol)
@@ -211,6 +219,8 @@ def stack(
             artifact.of_file(built.library, release.LIBEDGE_PLACE),
             *_packages(chosen, interpreter, facts, progress),
         ]
+        if (way := layout.way_module(chosen.module)) is not None:
+            files.append(artifact.of_file(way, f"{runtime.PACKAGES_PLACE}/{chosen.module}.py"))
     files += _delegate_files(choice.delegate, engine)
     if facts is not None:
         needs = [artifact.elf_facts(file.path) for file in files if file.loaded]
@@ -229,10 +239,13 @@ def prepare(
     facts: Facts | None = None,
 ) -> Release:
     """A release of ``found``, the models, with what runs them: see :func:`stack`."""
+    engine, _ = _choose(target, choice, interpreter)
+    _check_kinds(found, engine)
+    written = forward.files(found) if engine == "numpy" else ()  # before anything is built
     made = stack(target, progress, choice=choice, interpreter=interpreter, facts=facts)
     return release.make(
         target.arch,
-        made.files,
+        [*made.files, *written],
         found,
         runtime_name=made.runtime,
         engine=made.engine,
@@ -240,6 +253,24 @@ def prepare(
         script=made.script,
         delegate=choice.delegate,
     )
+
+
+def _check_kinds(found: Sequence[Artifact], engine: str) -> None:
+    wanted = runtime.MODELS.get(engine, ".tflite")
+    for each in found:
+        if (kind := release.kind(each)) != wanted:
+            takers = [e for e in runtime.ENGINES if runtime.MODELS.get(e, ".tflite") == kind]
+            raise UsageError(
+                f"engine {engine} runs {_KINDS[wanted]}, {each.path} is {_KINDS[kind]}, which is "
+                f"for --engine {', '.join(takers)}"
+            )
+
+
+_KINDS = {
+    ".tflite": "a .tflite file",
+    ".keras": "a model of Keras (.keras)",
+    "SavedModel": "a SavedModel's folder",
+}
 
 
 def _fits(candidate: Runtime, arch: str, interpreter: Python | None) -> bool:
@@ -257,12 +288,12 @@ def prepared(
         found,
         progress,
         choice=choice,
-        interpreter=python_for(session, choice),
+        interpreter=python_for(session, choice, progress),
         facts=session.facts,
     )
 
 
-def python_for(session: Session, choice: Choice) -> Python | None:
+def python_for(session: Session, choice: Choice, progress: Progress = _silent) -> Python | None:
     """The board's Python, if what was chosen runs in it.
 
     :raises BoardError: the board has none.
@@ -270,7 +301,22 @@ def python_for(session: Session, choice: Choice) -> Python | None:
     engine = choice.engine or runtime.load(choice.runtime or session.board.runtime).engine
     if engine not in runtime.IN_PYTHON:
         return None
-    return python.read(session.transport, session.python)
+    environment = _environment(engine, choice)
+    if not environment:
+        return python.read(session.transport, session.python)
+    if not session.board.local:
+        raise UsageError(
+            f"engine {engine} is TensorFlow in Python, 1.6 GB, which edge has here only: "
+            "take --board localhost, or --engine tensorflow with a SavedModel on the board"
+        )
+    program = venv.environment(environment, progress).python
+    return python.read(session.transport, str(program))
+
+
+def _environment(engine: str, choice: Choice) -> str:
+    """The Python environment of this machine that an engine runs in; empty for a board's own."""
+    names = [choice.runtime] if choice.runtime else runtime.for_engine(engine)[:1]
+    return runtime.load(names[0]).environment if names else ""
 
 
 def _choose(target: Board, choice: Choice, interpreter: Python | None) -> tuple[str, Runtime]:
@@ -328,8 +374,10 @@ def look(
     """
     arch = session.board.arch
     features: tuple[str, ...] = ()
+    memory_mb = 0
     if not runtime_name.startswith("file:"):
-        features = runtime.load(runtime_name).features.get(arch, ())
+        chosen = runtime.load(runtime_name)
+        features, memory_mb = chosen.features.get(arch, ()), chosen.memory_mb
     return preflight.look(
         session.board,
         session.facts,
@@ -338,6 +386,7 @@ def look(
         models=found,
         runtime=runtime_name,
         needs_features=features,
+        needs_memory_mb=memory_mb,
         alternatives=lambda: candidates(session.facts, arch, progress),
     )
 
@@ -373,7 +422,7 @@ def onto(
     seen = None if verify else session.remembered
     wanted = None
     if seen is not None:
-        interpreter = python_for(session, choice)
+        interpreter = python_for(session, choice, progress)
         wanted = prepare(
             session.board, found, progress, choice=choice, interpreter=interpreter, facts=seen
         )
@@ -585,6 +634,11 @@ def _smoke(
     options: Options,
     memory_bytes: int | None,
 ) -> Agreement:
+    if release.kind(model) != ".tflite":
+        raise UsageError(
+            f"{model.path} is {_KINDS[release.kind(model)]}, and what it computes here is not "
+            "known: deploy with --no-smoke if you trust it"
+        )
     expected = reference.compute(model.path, options=options)
     name = PurePosixPath(model.place).name
     got, _ = runner.infer(

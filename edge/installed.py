@@ -42,8 +42,8 @@ class Installed:
     def models(self) -> tuple[str, ...]:
         if self.manifest is None:
             return ()
-        paths = [PurePosixPath(file.path) for file in self.manifest.files]
-        return tuple(path.name for path in paths if path.parts[0] == "models")
+        paths = [PurePosixPath(file.path).parts for file in self.manifest.files]
+        return tuple(dict.fromkeys(parts[1] for parts in paths if parts[0] == "models"))
 
 
 def releases(session: Session, progress: Progress) -> tuple[Installed, ...]:

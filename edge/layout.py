@@ -94,6 +94,12 @@ def converter_script() -> Path:
     return Path(__file__).with_name("converter.py")
 
 
+def way_module(name: str) -> Path | None:
+    """The file of a module ``edge_...``, edge's own way to run models; None if it is another's."""
+    package, _, way = name.partition("_")
+    return Path(__file__).parent / "ways" / f"{way}.py" if package == "edge" else None
+
+
 def install_script() -> Path:
     """What makes a bundle live on a board."""
     return Path(__file__).with_name("install.sh")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import mmap
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from edge import about
@@ -76,6 +79,7 @@ class Operator:
     :ivar name: the schema's name, such as ``CONV_2D``; ``CUSTOM`` if it is no builtin.
     :ivar custom: name of a custom operator.
     :ivar inputs: indices of tensors; -1 is an optional one that is left out.
+    :ivar options: a builtin's own numbers, by the schema's names: ``StrideW``.
     """
 
     name: str
@@ -83,6 +87,7 @@ class Operator:
     version: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,18 @@ def read(path: Path) -> Model:
 
     :raises UsageError: it can't be read, is no model, or a damaged one.
     """
+    return _read(path, _Reader.model)
+
+
+def constants(path: Path) -> dict[int, npt.NDArray[Any]]:
+    """The constant tensors of a model's first subgraph, by number; those of odd sizes are left out.
+
+    :raises UsageError: as :func:`read`.
+    """
+    return _read(path, _Reader.constants)
+
+
+def _read(path: Path, what: Callable[[_Reader], _T]) -> _T:
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
@@ -153,7 +170,7 @@ def read(path: Path) -> Model:
     if data[4:8] != b"TFL3":
         raise UsageError(f"{path} is no TFLite model: it lacks the mark TFL3")
     try:
-        return _Reader(data).model()
+        return what(_Reader(data))
     except (
         struct.error,
         ValueError,
@@ -174,6 +191,17 @@ def _names(enumeration: type) -> dict[int, str]:
 
 _TYPES = {number: name.lower() for number, name in _names(schema.TensorType).items()}
 _OPERATORS = _names(schema.BuiltinOperator)
+_OPTIONS = _names(schema.BuiltinOptions)
+NUMPY = frozenset(
+    {
+        "bool",
+        "float16",
+        "float32",
+        "float64",
+        *(f"{s}int{b}" for s in ("", "u") for b in (8, 16, 32, 64)),
+    }
+)
+_T = TypeVar("_T")
 
 
 def _text(value: bytes | None) -> str:
@@ -215,6 +243,19 @@ class _Reader:
             self._note(notes.get("min_runtime_version")),
             about.parse(self._note(notes.get(about.KEY))),
         )
+
+    def constants(self) -> dict[int, npt.NDArray[Any]]:
+        found = {}
+        for number, tensor in enumerate(self.model().subgraphs[0].tensors):
+            if tensor.constant and tensor.dtype in NUMPY and min(tensor.shape, default=0) >= 0:
+                content = self._content(self._file.Buffers(tensor.buffer))
+                array = np.frombuffer(content, np.dtype(tensor.dtype).newbyteorder("<"))
+                found[number] = array.reshape(tensor.shape)
+        return found
+
+    def _content(self, buffer: Any) -> bytes:
+        begin, size = int(buffer.Offset()), int(buffer.Size())
+        return self._data[begin : begin + size] if begin > 1 else buffer.DataAsNumpy().tobytes()
 
     def _each(self, table: Any, vector: str) -> Iterator[Any]:
         at: Callable[[int], Any] = getattr(table, vector)
@@ -258,6 +299,7 @@ class _Reader:
                     version,
                     indices(node, "Inputs"),
                     indices(node, "Outputs"),
+                    _options(node),
                 )
             )
         return Subgraph(
@@ -302,6 +344,22 @@ class _Reader:
             }
 
         return Signature(_text(table.SignatureKey()), number, names("Inputs"), names("Outputs"))
+
+
+def _options(node: Any) -> dict[str, Any]:
+    """All that a builtin's table holds but its vectors."""
+    kind, table = _OPTIONS.get(int(node.BuiltinOptionsType()), "NONE"), node.BuiltinOptions()
+    if table is None or kind == "NONE" or not hasattr(schema, kind):
+        return {}
+    options = getattr(schema, kind)()
+    options.Init(table.Bytes, table.Pos)
+    return {
+        name: getattr(options, name)()
+        for name, member in vars(type(options)).items()
+        if inspect.isfunction(member)
+        and member.__code__.co_argcount == 1
+        and not name.endswith(("AsNumpy", "Length", "IsNone"))
+    }
 
 
 def _within(index: int, things: list[Any] | tuple[Any, ...]) -> int:

@@ -43,7 +43,10 @@ COLD_STEPS = (
 )
 PHASES = ("copy_in", "invoke", "copy_out", "call")  # edge_phase
 ENDS = ("count", "duration", "capacity", "signal")  # edge_end
-ENGINES = ("python", "native")
+ENGINES = ("python", "native")  # that split sets against each other
+FROM_TENSORFLOW = ("keras-predict", "keras-call", "tf-function", "tf-signature")
+# By a module of edge's own, which has an Interpreter like TFLite's.
+WAYS = ("numpy", "compiled", *FROM_TENSORFLOW)
 MAX_RANK = 8
 SETTLE = 2  # calls before a round of a series, to bring it into the caches
 
@@ -248,7 +251,9 @@ HELP = """usage: edge_run.py VERB [flags]
   split    measure the parts of a call, from Python and from C, in one process
 
 Flags are those of `edge-run VERB`, and:
-  --engine python|native  who loops: Python, or C on Python's own interpreter (python)
+  --engine NAME           python; native: C loops on Python's own interpreter; or one of edge's own
+                          modules: numpy, compiled, keras-predict, keras-call, tf-function,
+                          tf-signature (python)
   --module NAME           the interpreter's module (tflite_runtime.interpreter)
   --packages DIR          unpacked wheels, put in front of Python's path (../python)
   --native-symbol SYMBOL  the interpreter's method that its library exports, for engine native
@@ -605,15 +610,21 @@ class Model:
         self.memory: dict[str, dict[str, int]] = {step: {} for step in COLD_STEPS}
         self._edge = edge
         self._delegate = flags.delegate()
-        self._xnnpack = not flags.on("--no-xnnpack")
+        self._engine = flags.text("--engine")
+        self._own = self._engine in WAYS
+        self._xnnpack = not flags.on("--no-xnnpack") and not self._own
         self._runner: Any = None  # of a signature whose subgraph is not the first one
         self._inputs: dict[str, Any] = {}  # for the runner
         self._outputs: dict[str, Any] = {}  # of the runner
         self._method: Any = None  # what C calls, if C is to invoke
         # First, because runtimes read beyond the end of a cut file.
-        edge.check("model_check", os.fsencode(self.path))
+        if self._engine not in FROM_TENSORFLOW:
+            edge.check("model_check", os.fsencode(self.path))
         with self.chatter.captured():
             module_name = flags.text("--module") or "tflite_runtime.interpreter"
+            if self._engine == "numpy":  # its matrix products start threads of their own
+                for library in ("OPENBLAS", "OMP", "MKL"):
+                    os.environ[f"{library}_NUM_THREADS"] = str(self.threads)
             with self._step("library_open"):
                 self._module = self._import(module_name)
             self.library = self._extension()
@@ -684,6 +695,16 @@ class Model:
             ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(address)(0)
 
     def _create(self) -> None:
+        if self._own:
+            with self._step("interpreter_create"):
+                try:
+                    self.interpreter = self._module.Interpreter(
+                        self.path, self.threads, self._engine, self.signature
+                    )
+                except (ValueError, RuntimeError) as error:
+                    what = f"{self._module.__name__} can't run {self.path}"
+                    raise self.explained(RUNTIME, what, error) from None
+            return
         resolvers = self._module.OpResolverType
         resolver = resolvers.AUTO if self._xnnpack else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         with self._step("interpreter_create"):
@@ -734,6 +755,8 @@ class Model:
                 f"there is no signature '{key}'; "
                 + (f"the model's are {known}" if known else "the model has none"),
             )
+        if self._own:
+            return False
         return bool(self.interpreter._interpreter.GetSubgraphIndexFromSignature(key) != 0)
 
     def _signature_runner(self) -> Any:
@@ -893,7 +916,8 @@ class Model:
         """What `bench` repeats, with as little around it as there can be."""
         if self._runner is not None:
             return partial(self._runner, **self._inputs)
-        invoke: Callable[[], object] = self.interpreter.invoke
+        # Ways of edge's own may have a shorter path, the one that an application would take.
+        invoke: Callable[[], object] = getattr(self.interpreter, "call", self.interpreter.invoke)
         return invoke
 
     def get_output(self, tensor: Tensor) -> Any:
@@ -944,6 +968,8 @@ class Model:
 
     def delegation(self) -> tuple[Delegation, list[list[int]]]:
         found = Delegation()
+        if self._own:
+            return found, []
         self._edge.check("observed", ctypes.byref(found), None, 0)
         nodes = (Node * max(1, found.nodes_delegated))()
         self._edge.check("observed", ctypes.byref(found), nodes, len(nodes))
@@ -1439,8 +1465,8 @@ def native(edge: Edge, method: int, interpreter: int) -> Iterator[ctypes.c_void_
 def libedge(flags: Flags) -> tuple[str, Edge]:
     """The engine's name, and libedge; the packages are put in Python's path."""
     engine = flags.text("--engine") or "python"
-    if engine not in ENGINES:
-        flags.wrong(f"--engine takes {' or '.join(ENGINES)}, not '{engine}'")
+    if engine not in (*ENGINES, *WAYS):
+        flags.wrong(f"--engine takes {', '.join((*ENGINES, *WAYS))}, not '{engine}'")
     # Not resolved: this file is a link into the store, its siblings are beside the link.
     release = Path(__file__).absolute().parents[1]
     packages = Path(flags.text("--packages") or release / "python")

@@ -74,6 +74,7 @@ def look(
     models: tuple[Artifact, ...] = (),
     runtime: str = "",
     needs_features: tuple[str, ...] = (),
+    needs_memory_mb: int = 0,
     alternatives: Alternatives | None = None,
 ) -> tuple[Finding, ...]:
     """All checks, in the order in which they matter.
@@ -84,6 +85,7 @@ def look(
     :param models: what will be opened, and must find room in memory.
     :param runtime: the runtime's name, for messages.
     :param needs_features: of the CPU, which the runtime's library uses without asking.
+    :param needs_memory_mb: what opening the runtime takes; 0: little.
     :param alternatives: runtimes to propose if this one does not fit.
     """
     elves = [artifact.elf_facts(file.path) for file in files]
@@ -95,6 +97,7 @@ def look(
     found += cpu(facts, needs_features, runtime)
     found += _disk(facts, send_bytes)
     found += _memory(facts, models)
+    found += _memory_for(facts, needs_memory_mb, runtime)
     found += _clock(facts)
     found += _power_now(facts)
     return tuple(found)
@@ -343,9 +346,26 @@ def room(root: PurePosixPath, free_bytes: int | None, send_bytes: int) -> tuple[
     )
 
 
-def _memory(facts: Facts, models: tuple[Artifact, ...]) -> Iterator[Finding]:
+def _available(facts: Facts) -> int | None:
     known = (facts.memory_available_bytes, facts.memory_limit_bytes)
-    available = min((amount for amount in known if amount is not None), default=None)
+    return min((amount for amount in known if amount is not None), default=None)
+
+
+def _memory_for(facts: Facts, needs_mb: int, runtime: str) -> Iterator[Finding]:
+    available = _available(facts)
+    if needs_mb and available is not None and needs_mb * 1_000_000 > available:
+        yield Finding(
+            "memory",
+            "stop",
+            f"runtime {runtime} takes about {needs_mb} MB of memory before any model is large, the "
+            f"board has {available // 1_000_000} MB free",
+            "end other programs on the board, convert the model for --engine tflite, or take a "
+            "board with more memory",
+        )
+
+
+def _memory(facts: Facts, models: tuple[Artifact, ...]) -> Iterator[Finding]:
+    available = _available(facts)
     if available is None or not models:
         return
     largest = max(models, key=lambda model: model.size_bytes)

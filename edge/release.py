@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -28,7 +29,7 @@ _MAX_FILES = 4096
 _MAX_FILE_BYTES = 1 << 50
 _PATH = re.compile(r"[A-Za-z0-9._+-]{1,255}(/[A-Za-z0-9._+-]{1,255}){0,30}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_WORD = re.compile(r"[A-Za-z0-9_]{1,32}")
+_WORD = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _STORES_OWN = frozenset({"manifest.json", "SHA256SUMS"})
 
 
@@ -70,7 +71,13 @@ class Release:
 
     @property
     def models(self) -> tuple[Artifact, ...]:
-        return tuple(a for a in self.artifacts if a.place.startswith("models/"))
+        """Files, and folders of files: SavedModels."""
+        by_name: dict[str, list[Artifact]] = {}
+        for each in self.artifacts:
+            folder, *names = PurePosixPath(each.place).parts
+            if folder == "models":
+                by_name.setdefault(names[0], []).append(each)
+        return tuple(_model(files) for files in by_name.values())
 
     @property
     def runtime_sha256(self) -> str:
@@ -84,7 +91,14 @@ class Release:
         return sum({a.sha256: a.size_bytes for a in self.artifacts}.values())
 
     def at(self, place: str) -> Artifact:
-        return next(a for a in self.artifacts if a.place == place)
+        return next(a for a in (*self.artifacts, *self.models) if a.place == place)
+
+
+def _model(files: Sequence[Artifact]) -> Artifact:
+    _, name, *below = PurePosixPath(files[0].place).parts
+    if not below:
+        return files[0]
+    return artifact.joined(files, files[0].path.parents[len(below) - 1], f"models/{name}")
 
 
 def delegate_place(delegate: Delegate) -> PurePosixPath:
@@ -105,16 +119,34 @@ def delegate_artifact(delegate: Delegate) -> Artifact:
 
 
 def model_artifact(path: Path, library: abi.Library) -> Artifact:
-    """A model file, looked through before it goes anywhere.
+    """A model, looked through before it goes anywhere: a .tflite file, one of Keras's (.keras), or
+    the folder of a SavedModel.
 
-    :raises UsageError: it is missing, no .tflite model, damaged, or its name can't go on a board.
+    :raises UsageError: it is missing, none of these, damaged, or its name can't go on a board.
     """
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder: name the .tflite file in it")
     if not path.exists():
         raise UsageError(f"no model {path}: check the path")
-    library.check_model(path)
-    return artifact.of_file(path, str(PurePosixPath("models") / layout.safe_name(path.name)))
+    place = str(PurePosixPath("models") / layout.safe_name(path.absolute().name))
+    if path.is_dir():
+        if not (path / "saved_model.pb").is_file():
+            raise UsageError(
+                f"{path} is a folder, and no SavedModel (there is no saved_model.pb): name a "
+                ".tflite file in it"
+            )
+        return artifact.of_folder(path, place)
+    if path.suffix == ".keras":
+        if not zipfile.is_zipfile(path):
+            raise UsageError(f"{path} is no model of Keras 3, or a damaged one: save it again")
+    else:
+        library.check_model(path)
+    return artifact.of_file(path, place)
+
+
+def kind(model: Artifact) -> str:
+    """``SavedModel``, ``.keras`` or ``.tflite``."""
+    if model.path.is_dir():
+        return "SavedModel"
+    return ".keras" if model.path.suffix == ".keras" else ".tflite"
 
 
 def make(
@@ -146,7 +178,7 @@ def make(
                 f"{other.path} and {model.path} would both be {model.place} on the board: "
                 "rename one"
             )
-    artifacts = (*files, *by_place.values())
+    artifacts = (*files, *(part for each in by_place.values() for part in artifact.parts(each)))
     manifest = {
         "edge": _FORMAT,
         "arch": arch,

@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edge import artifact, layout, toml, wheels
@@ -23,11 +23,25 @@ from edge.errors import EdgeError, HostError, UsageError
 from edge.python import Python
 from edge.wheels import Wheel
 
-ENGINES = ("tflite", "litert", "python", "native")
-"""Ways to run a model: two adapters that edge-run has, and two that edge_run.py has."""
+IN_PYTHON = (
+    *("python", "native", "compiled", "numpy"),
+    *("keras-predict", "keras-call", "tf-function", "tf-signature"),
+)
+"""Engines that need the board's Python: edge_run.py's."""
 
-IN_PYTHON = ("python", "native")
-"""Engines that need the board's Python; any runtime of theirs says ``engine = "python"``."""
+ENGINES = ("tflite", "litert", "tensorflow", *IN_PYTHON)
+"""Ways to run a model; those that are not Python's are adapters in edge-run."""
+
+MODELS = {
+    "tensorflow": "SavedModel",
+    "tf-signature": "SavedModel",
+    **dict.fromkeys(("keras-predict", "keras-call", "tf-function"), ".keras"),
+}
+"""The kind of model that an engine runs, if it is not a .tflite file."""
+
+WHOLE_CALL = frozenset({"numpy", "keras-predict", "keras-call", "tf-function", "tf-signature"})
+"""Engines a sample of which is a whole call, from arrays to arrays; of the others it is the
+invocation alone, between copying in and copying out."""
 
 PLACE = "lib/libtflite.so"
 """Where the runtime library stands in a release."""
@@ -73,6 +87,11 @@ class Runtime:
     :ivar numpy: versions of numpy it works with: from, and below.
     :ivar packages: the lock file's wheels.
     :ivar features: architecture -> CPU features without which it crashes.
+    :ivar also: other engines that can use it.
+    :ivar environment: a Python environment of this machine that it runs in instead of a board's
+        own Python; empty: it goes along with the release.
+    :ivar beside: architecture -> libraries of the same wheel that the library needs beside it.
+    :ivar memory_mb: what opening it takes on a board, so far that it may not fit; 0: little.
     """
 
     name: str
@@ -87,11 +106,15 @@ class Runtime:
     numpy: tuple[str, str] = ("0", "9999")
     packages: tuple[Package, ...] = ()
     features: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    also: tuple[str, ...] = ()
+    environment: str = ""
+    beside: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    memory_mb: int = 0
 
     @property
     def engines(self) -> tuple[str, ...]:
         """Those that can use it."""
-        return (self.engine, *(["native"] if self.native_symbol else []))
+        return (self.engine, *(["native"] if self.native_symbol else []), *self.also)
 
 
 def load(name: str) -> Runtime:
@@ -128,20 +151,23 @@ def _preference(name: str) -> int:
 
 
 def _parse(name: str, path: Path, table: dict[str, Any]) -> Runtime:
-    if table.get("engine") == "python":
+    if table.get("engine") in IN_PYTHON:
         return _parse_python(name, path, table)
-    _check(path, table, {"description": str, "engine": str, "wheel": dict}, {"features": dict})
-    if table["engine"] not in ENGINES or table["engine"] in IN_PYTHON:
-        raise UsageError(
-            f"{path}: engine = {table['engine']!r}: must be one of tflite, litert, python"
-        )
+    _check(
+        *(path, table, {"description": str, "engine": str, "wheel": dict}),
+        {"features": dict, "memory_mb": int},
+    )
+    if table["engine"] not in ENGINES:
+        known = ", ".join(engine for engine in ENGINES if engine != "native")
+        raise UsageError(f"{path}: engine = {table['engine']!r}: must be one of {known}")
     keys = dict.fromkeys(("project", "version", "python", "platform", "sha256", "library"), str)
-    found, libraries = {}, {}
+    found, libraries, beside = {}, {}, {}
     for arch, entry in table["wheel"].items():
         if not isinstance(entry, dict):
             raise UsageError(f"{path}: [wheel] must hold a table per architecture: [wheel.aarch64]")
-        _check(path, entry, keys, {}, f"wheel.{arch}.")
+        _check(path, entry, keys, {"beside": list}, f"wheel.{arch}.")
         libraries[arch] = entry["library"]
+        beside[arch] = tuple(str(name) for name in entry.get("beside", ()))
         found[arch] = Wheel(**{key: entry[key] for key in keys if key != "library"})
     return Runtime(
         name,
@@ -150,6 +176,8 @@ def _parse(name: str, path: Path, table: dict[str, Any]) -> Runtime:
         wheels=found,
         libraries=libraries,
         features=_features(path, table),
+        beside=beside,
+        memory_mb=table.get("memory_mb", 0),
     )
 
 
@@ -159,7 +187,7 @@ def _parse_python(name: str, path: Path, table: dict[str, Any]) -> Runtime:
         path,
         table,
         {**texts, "files": list, "numpy": list},
-        {"native_symbol": str, "features": dict},
+        {"native_symbol": str, "features": dict, "also": list, "environment": str},
     )
     numpy = tuple(str(version) for version in table["numpy"])
     if len(numpy) != 2 or not all(re.fullmatch(r"[0-9]+(\.[0-9]+)*", v) for v in numpy):
@@ -177,6 +205,8 @@ def _parse_python(name: str, path: Path, table: dict[str, Any]) -> Runtime:
         numpy=(numpy[0], numpy[1]),
         packages=_packages(path.with_suffix(".lock")),
         features=_features(path, table),
+        also=tuple(str(engine) for engine in table.get("also", ())),
+        environment=table.get("environment", ""),
     )
 
 
@@ -220,7 +250,7 @@ def _check(
         raise UsageError(f"{path}: '{prefix}{key}' is missing")
     for key, value in table.items():
         if not isinstance(value, known[key]):
-            kind = "a text" if known[key] is str else "a list" if known[key] is list else "a table"
+            kind = {str: "a text", list: "a list", int: "a whole number"}.get(known[key], "a table")
             raise UsageError(f"{path}: '{prefix}{key}' must be {kind}")
 
 
@@ -248,6 +278,23 @@ def fetch(runtime: Runtime, arch: str, progress: Callable[[str], None]) -> Artif
     return artifact.of_file(path, PLACE)
 
 
+def fetch_beside(
+    runtime: Runtime, arch: str, progress: Callable[[str], None]
+) -> tuple[Artifact, ...]:
+    """What :func:`fetch`'s library needs beside it out of the same wheel.
+
+    :raises HostError: as :func:`fetch`.
+    """
+    folder = PurePosixPath(PLACE).parent
+    return tuple(
+        artifact.of_file(
+            wheels.member(runtime.wheels[arch], name, progress),
+            str(folder / PurePosixPath(name).name),
+        )
+        for name in runtime.beside.get(arch, ())
+    )
+
+
 def _built_for(arch: str) -> tuple[str, ...]:
     """Names of the runtimes that have something for ``arch``, best ones first."""
     known = dict.fromkeys(name for engine in ENGINES for name in for_engine(engine))
@@ -273,8 +320,8 @@ def own_library(path: Path, engine: str = "tflite") -> Artifact:
     """
     if engine not in _API:
         raise UsageError(
-            f"--lib is for the engines {' and '.join(_API)}: --engine {engine} runs what Python "
-            "imports; leave --lib away"
+            f"--lib is for the engines {' and '.join(_API)}: --engine {engine} takes no library "
+            "of yours; leave --lib away"
         )
     found = artifact.of_file(path, PLACE)
     defined = artifact.elf_facts(path).defined
@@ -330,11 +377,15 @@ def fetch_packages(
     """
     if runtime.engine not in IN_PYTHON:
         raise UsageError(f"runtime {runtime.name} is a library: use --engine {runtime.engine}")
+    if runtime.environment:
+        return ()
     project = _project(runtime)
     there = _wheels_for(runtime, python)
-    if project not in there:
-        raise UsageError(_no_wheel(runtime, python))
-    found = _files(there[project], lambda name: _matches(name, runtime.files), progress)
+    found: list[Artifact] = []
+    if project != "numpy":
+        if project not in there:
+            raise UsageError(_no_wheel(runtime, python))
+        found = _files(there[project], lambda name: _matches(name, runtime.files), progress)
     if not numpy_fits(runtime, python):
         if "numpy" not in there:
             own = f"its own is {python.numpy}" if python.numpy else "it has none"
@@ -350,7 +401,9 @@ def fetch_packages(
 
 def has_wheel(runtime: Runtime, python: Python) -> bool:
     """Whether :func:`fetch_packages` would find the module for this Python."""
-    return _project(runtime) in _wheels_for(runtime, python)
+    project = _project(runtime)
+    there = bool(runtime.environment) or project in _wheels_for(runtime, python)
+    return there or (project == "numpy" and numpy_fits(runtime, python))
 
 
 def _wheels_for(runtime: Runtime, python: Python) -> dict[str, Wheel]:
@@ -375,7 +428,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _project(runtime: Runtime) -> str:
-    return runtime.requirement.partition("==")[0]
+    return re.split("[<=>]", runtime.requirement)[0]
 
 
 def _tag(wheel: Wheel) -> str:
@@ -443,10 +496,11 @@ def lock(name: str, progress: Callable[[str], None]) -> Path:
     for python in _PYTHONS:
         for arch in _ARCHITECTURES:
             progress(f"looking up {chosen.requirement} for Python {python} on {arch}")
-            module = wheels.resolve(chosen.requirement, python, arch)
-            if module is None:
-                continue
-            found.append(Package(arch, module))
+            if _project(chosen) != "numpy":
+                module = wheels.resolve(chosen.requirement, python, arch)
+                if module is None:
+                    continue
+                found.append(Package(arch, module))
             if (array := wheels.resolve(numpy, python, arch)) is not None:
                 found.append(Package(arch, array))
     path = layout.definitions("runtimes", ".toml")[name].with_suffix(".lock")

@@ -93,11 +93,11 @@ def member(wheel: Wheel, name: str, progress: Callable[[str], None]) -> Path:
         path = _fetched(wheel, progress)
         try:
             with zipfile.ZipFile(path) as archive:
-                content = archive.read(name)
+                part = target.with_suffix(".part")
+                with archive.open(name) as source, part.open("wb") as sink:
+                    shutil.copyfileobj(source, sink)
         except (KeyError, zipfile.BadZipFile) as error:
             raise HostError(f"{path} does not hold {name}: {error}") from None
-        part = target.with_suffix(".part")
-        part.write_bytes(content)
         artifact.move_into_place(part, target)
         return target
 

@@ -705,6 +705,7 @@ def group_lines(arms: Mapping[str, Mapping[str, float]], found: Comparison | Non
 def run_lines(run: Run) -> list[str]:
     """Cold start step by step, the clock, the verdict, and how to do it again."""
     from edge.run import QUANTILES
+    from edge.runtime import WHOLE_CALL
     from edge.stats import needed
 
     steps = [
@@ -724,6 +725,8 @@ def run_lines(run: Run) -> list[str]:
             else ""
         )
     )
+    if run.engine in WHOLE_CALL:
+        lines.append("a sample is a whole call, from NumPy arrays to NumPy arrays")
     lines += _scenario_lines(run)
     if run.meanwhile is not None:
         lines.append(f"board: {_meanwhile(run, run.meanwhile)}")

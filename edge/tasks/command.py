@@ -18,7 +18,7 @@ MODEL = "a .tflite file; may be given several times"
 RUNTIME = "a runtime of edge/runtimes instead of the board's"
 LIB = "a runtime library of your own, such as libtensorflowlite_c.so"
 TOOLCHAIN = "a toolchain of toolchains/ instead of the board's"
-ENGINE = "tflite, litert, python or native: see docs/engines.md; else the runtime's own"
+ENGINE = "how to run models, such as tflite or python (docs/engines.md); else the runtime's own way"
 
 STACK = {
     "board": BOARD,

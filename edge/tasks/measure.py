@@ -16,7 +16,7 @@ from edge.tasks import command
     help={
         **command.STACK,
         "model": command.MODEL,
-        "engine": "one of tflite, litert, python, native, or several joined by commas",
+        "engine": command.ENGINE + "; several joined by commas",
         **command.OPTIONS,
         "count": "samples to take (p99 with bounds on both sides needs 368)",
         "duration": "stop after this many seconds even with fewer samples; 0: no limit",

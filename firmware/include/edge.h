@@ -58,8 +58,9 @@ enum edge_status {
 
 /* The APIs that edge speaks to a runtime library. */
 enum edge_engine {
-  EDGE_ENGINE_TFLITE = 0, /* the TfLite C API */
-  EDGE_ENGINE_LITERT = 1  /* LiteRT's CompiledModel */
+  EDGE_ENGINE_TFLITE = 0,    /* the TfLite C API */
+  EDGE_ENGINE_LITERT = 1,    /* LiteRT's CompiledModel */
+  EDGE_ENGINE_TENSORFLOW = 2 /* TensorFlow's C API; the model is a SavedModel's folder */
 };
 
 /* Tensor element types: the numbers are TFLite's own. */

@@ -5,6 +5,7 @@
 #include "capture.h"
 #include "clock.h"
 #include "engine_litert.h"
+#include "engine_tensorflow.h"
 #include "engine_tflite.h"
 #include "explain.h"
 #include "model_check.h"
@@ -69,6 +70,8 @@ Status open_engine(const edge_options &options, std::unique_ptr<Engine> *engine)
       return open_tflite(options, engine);
     case EDGE_ENGINE_LITERT:
       return open_litert(options, engine);
+    case EDGE_ENGINE_TENSORFLOW:
+      return open_tensorflow(options, engine);
     default:
       return fail(EDGE_USAGE, "there is no engine %d", options.engine);
   }
@@ -82,7 +85,8 @@ Status open_model(const edge_options *options, edge_model **result) {
   if (options->batch < 0) return fail(EDGE_USAGE, "a batch has 1 sample or more");
   for (int32_t i = 0; i < options->shape_count; ++i) EDGE_TRY(check_shape(options->shapes[i]));
   // First, because runtimes read beyond the end of a cut file.
-  EDGE_TRY(check_model_file(options->model_path));
+  EDGE_TRY(options->engine == EDGE_ENGINE_TENSORFLOW ? check_saved_model(options->model_path)
+                                                     : check_model_file(options->model_path));
   std::unique_ptr<edge_model> model(new (std::nothrow) edge_model);
   if (!model) return fail(EDGE_NO_MEMORY, "no memory for a model");
   model->path = options->model_path;

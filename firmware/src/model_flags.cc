@@ -6,9 +6,9 @@ namespace edge {
 
 const char *const model_flags_help = R"(
   --engine NAME        the API that the library is spoken to by: tflite, the TfLite C API (default),
-                       or litert, LiteRT's CompiledModel
+                       litert, LiteRT's CompiledModel, or tensorflow, TensorFlow's C API
   --lib LIBRARY        the runtime, a shared library that offers this API
-  --model MODEL        the .tflite file
+  --model MODEL        the .tflite file; with tensorflow, the folder of a SavedModel
   --signature KEY      run this signature, its inputs and outputs named as it names them
                        (without: the primary subgraph, by the names of its tensors)
   --shape NAME=2x224x224x3
@@ -131,8 +131,11 @@ Status ModelFlags::open(const char *verb, ModelHandle *opened) const {
     options.engine = EDGE_ENGINE_TFLITE;
   } else if (engine == "litert") {
     options.engine = EDGE_ENGINE_LITERT;
+  } else if (engine == "tensorflow") {
+    options.engine = EDGE_ENGINE_TENSORFLOW;
   } else {
-    return fail(EDGE_USAGE, "%s: --engine is tflite or litert, not '%s'", verb, engine.c_str());
+    return fail(EDGE_USAGE, "%s: --engine is tflite, litert or tensorflow, not '%s'", verb,
+                engine.c_str());
   }
   options.library_path = library.c_str();
   options.model_path = model.c_str();

@@ -11,7 +11,10 @@ PACKAGE = Path(__file__).parents[2] / "edge"
 
 # A module may import from floors above its own line only.
 FLOORS = (
-    ("edge", "edge.errors", "edge.once", "edge.onboard", "edge.keeper", "edge.converter"),
+    (
+        *("edge", "edge.errors", "edge.once", "edge.onboard", "edge.keeper", "edge.converter"),
+        *("edge.ways", "edge.ways.*"),
+    ),
     ("edge.layout", "edge.toml", "edge.options", "edge.about"),
     (
         "edge.artifact",
@@ -24,7 +27,7 @@ FLOORS = (
         "edge.group",
         "edge.cell",
     ),
-    ("edge.debian", "edge.wheels", "edge.venv", "edge.transport.command"),
+    ("edge.debian", "edge.wheels", "edge.venv", "edge.forward", "edge.transport.command"),
     ("edge.transport", "edge.emulator"),
     (
         "edge.transport.*",
@@ -87,7 +90,7 @@ ONLY = {
     "serial": {"edge.console"},
     "cffi": {"edge.abi"},
     "invoke": {"edge.tasks"},
-    "tensorflow": {"edge.converter"},
+    "tensorflow": {"edge.converter", "edge.ways.tensorflow"},
 }
 
 
