@@ -453,9 +453,9 @@ def _judged_variant(
         return Variant(name, path, file.stat().st_size, None, None, in_float, refusal)
     difference = max(
         float(np.abs(outputs[key] - wanted[key].astype(np.float64)).max(initial=0))
-        for key in wanted
+        for key in outputs  # a tensor that is two outputs has one name
     )
-    first = next(iter(wanted))
+    first = next(key for key in wanted if key in outputs)
     score = None if labels is None else scoring.score(outputs[first], labels)
     return Variant(name, path, file.stat().st_size, score, difference, in_float)
 

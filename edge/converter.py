@@ -90,7 +90,9 @@ def _export(tf: Any, model: Any, folder: str) -> dict[str, Any]:
         tf.TensorSpec(tensor.shape, tensor.dtype, name=_clean(tensor.name))
         for tensor in model.inputs
     ]
-    names = [_clean(name) for name in getattr(model, "output_names", [])]
+    # A Sequential does not say, but has one output, of its last layer.
+    said = getattr(model, "output_names", None) or [model.layers[-1].name]
+    names = [_clean(name) for name in said]
     if len(set(names)) != len(model.outputs):
         names = [f"output_{number}" for number in range(len(model.outputs))]
 

@@ -31,6 +31,8 @@ class Layer:
     :ivar largest_difference: as real numbers. ``largest_steps``: of its quantization; None if it
         has none.
     :ivar relative: root mean square of the differences, as a part of that of the values.
+    :ivar added: ``relative``, less the largest of the results that the node was given: most of it
+        is handed down from before.
     """
 
     node: int
@@ -42,12 +44,13 @@ class Layer:
     largest_difference: float
     largest_steps: float | None
     relative: float
+    added: float
 
 
 @dataclass(frozen=True)
 class Parting:
     """:ivar first: the first node with unequal results; None: all are equal.
-    :ivar worst: the node with the largest relative difference.
+    :ivar worst: the node that adds the most to the relative difference.
     :ivar as_model: samples for which this model's outputs are those of the model itself, on the
         board; the rest shows what fusing does.
     """
@@ -63,7 +66,7 @@ class Parting:
     @property
     def worst(self) -> Layer | None:
         found = [layer for layer in self.layers if layer.unequal]
-        return max(found, key=lambda layer: layer.relative, default=None)
+        return max(found, key=lambda layer: layer.added, default=None)
 
 
 def tensor_name(index: int) -> str:
@@ -105,6 +108,7 @@ def compare(read: Model, here: Arrays, there: Arrays) -> tuple[Layer, ...]:
     """:param here: outputs of the exposed model by name; ``there`` too."""
     graph = read.subgraphs[0]
     made = []
+    relative: dict[int, float] = {}
     for number, node, index in shown(read):
         tensor, name = graph.tensors[index], tensor_name(index)
         a = dataset.dequantized(here[name], tensor.quantization)
@@ -114,6 +118,8 @@ def compare(read: Model, here: Arrays, there: Arrays) -> tuple[Layer, ...]:
         largest = float(apart.max(initial=0.0))
         scale = float(np.sqrt(np.mean(a**2))) if a.size else 0.0
         rms = float(np.sqrt(np.mean(apart**2))) if a.size else 0.0
+        relative[index] = rms / scale if scale else rms
+        given = max((relative.get(source, 0.0) for source in node.inputs), default=0.0)
         made.append(
             Layer(
                 number,
@@ -124,7 +130,8 @@ def compare(read: Model, here: Arrays, there: Arrays) -> tuple[Layer, ...]:
                 int(unequal.sum()),
                 largest,
                 None if tensor.quantization is None else largest / tensor.quantization.scales[0],
-                rms / scale if scale else rms,
+                relative[index],
+                relative[index] - given,
             )
         )
     return tuple(made)

@@ -12,7 +12,7 @@ from rich.table import Table
 from edge.convert import Conversion
 from edge.evaluation import Evaluation
 from edge.inspection import Delegation
-from edge.layers import Layer, Parting
+from edge.layers import Parting
 from edge.report import size, table
 from edge.scoring import Classes, Differing, Score, Values
 
@@ -20,7 +20,7 @@ _MOST_CLASSES = 12
 """Of a confusion matrix that is printed whole."""
 _MOST_PAIRS = 8
 _MOST_DIFFERING = 10
-_MOST_LAYERS = 40
+_MOST_LAYERS = 24
 
 
 # --- convert --------------------------------------------------------------------------------------
@@ -210,26 +210,36 @@ def _said(one: Differing, labels: Sequence[str]) -> list[str]:
 
 
 def layers_table(found: Parting) -> Table:
-    """Node by node as they run; of a long network, those around where it parts."""
+    """Node by node as they run; of a long network, those that add the most to the difference."""
     shown = list(found.layers)
     if len(shown) > _MOST_LAYERS:
         unequal = [layer for layer in shown if layer.unequal]
-        kept = sorted(unequal, key=lambda layer: -layer.relative)[:_MOST_LAYERS]
+        kept = sorted(unequal, key=lambda layer: -layer.added)[:_MOST_LAYERS]
         shown = [layer for layer in shown if layer in kept or layer == found.first]
     made = table(
         f"results of {len(shown)} of {len(found.layers)} nodes, {len(found.samples)} samples",
-        ["node", "operator", "result", "unequal", "largest difference", "steps", "relative"],
+        [
+            "node",
+            "operator",
+            "result",
+            "unequal",
+            "largest difference",
+            "steps",
+            "relative",
+            "added",
+        ],
     )
     made.columns[1].justify = made.columns[2].justify = "left"
     for layer in shown:
         made.add_row(
             str(layer.node),
             layer.operator,
-            layer.name[-40:],
+            layer.name.rpartition(";")[2][-40:],
             _share(layer.unequal / layer.elements) if layer.unequal else "none",
             f"{layer.largest_difference:.2g}" if layer.unequal else "",
             "" if layer.largest_steps is None else f"{layer.largest_steps:.0f}",
-            f"{layer.relative:.1e}" if layer.unequal else "",
+            _part(layer.relative) if layer.unequal else "",
+            _part(layer.added) if layer.unequal and layer.added > 0 else "",
         )
     return made
 
@@ -244,13 +254,14 @@ def layers_lines(found: Parting) -> list[str]:
     if first is None or worst is None:
         return [f"all results are equal, bit by bit, in all {len(found.layers)} nodes", caveat]
     return [
-        f"they part first at node {first.node}, {first.operator}, and most at {_where(worst)}",
+        f"they part first at node {first.node}, {first.operator}; node {worst.node}, "
+        f"{worst.operator}, adds the most: {_part(worst.added)} of its values, by root mean square",
         caveat,
     ]
 
 
-def _where(layer: Layer) -> str:
-    return f"node {layer.node}, {layer.operator} (relative {layer.relative:.1e})"
+def _part(share: float) -> str:
+    return f"{100 * share:.2g} %"
 
 
 def evaluation_json(found: Evaluation, parting: Parting | None) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def convert(
     from edge import about, dataset, report
     from edge import board as board_module
     from edge import convert as convert_module
-    from edge.errors import UsageError
+    from edge.errors import EdgeError, UsageError
     from edge.report import conversion
 
     if io not in ("float", "integer"):
@@ -99,13 +99,21 @@ def convert(
         custom=custom,
     )
     made = convert_module.convert(request, report.progress)
-    taken = {} if target is None or custom else _delegations(target, made)
+    taken: dict[str, Any] = {}
+    untold = None
+    if target is not None and not custom:
+        try:
+            taken = _delegations(target, made)
+        except EdgeError as error:  # the files are written, and judged
+            untold = f"what delegates take of them, {board} did not say: {error}"
     if json:
         report.print_json(conversion.conversion_json(made, taken))
         return
     report.print_table(conversion.conversion_table(made, taken))
     for line in conversion.conversion_lines(made, board if taken else ""):
         report.print_line(line)
+    if untold is not None:
+        report.print_line(untold)
 
 
 def _delegations(target: Any, made: Any) -> dict[str, Any]:

@@ -70,10 +70,13 @@ def packages(folder: Path) -> None:
             (folder / path.name).symlink_to(path)
 
 
-def cache(folder: Path) -> None:
-    """A cache that has what the developer's has, and machines of its own."""
-    (folder / "edge/builds").mkdir(parents=True, exist_ok=True)
-    for name in SHARED:
+def cache(folder: Path, *more: str) -> None:
+    """A cache that has what the developer's has, and machines of its own.
+
+    :param more: what else is shared.
+    """
+    (folder / "edge").mkdir(parents=True, exist_ok=True)
+    for name in (*SHARED, *more):
         (layout.cache_dir() / name).mkdir(parents=True, exist_ok=True)
         (folder / "edge" / name).unlink(missing_ok=True)
         (folder / "edge" / name).symlink_to(layout.cache_dir() / name)
