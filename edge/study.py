@@ -7,19 +7,31 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from edge import abi, bench, claim, deploy, inspection, layout, model, preflight, rounds, runtime
+from edge import (
+    abi,
+    bench,
+    claim,
+    convert,
+    deploy,
+    inspection,
+    layout,
+    model,
+    preflight,
+    rounds,
+    runtime,
+)
 from edge import split as split_module
 from edge.artifact import Artifact
-from edge.cell import Cell, Figures, Inventory, Subject, Way, subject
+from edge.cell import KERAS, SAVED, Cell, Figures, Inventory, Subject, Way, subject
 from edge.claim import Claim, Verdict
 from edge.comparison import troubles
 from edge.deploy import Choice
 from edge.errors import BoardError, EdgeError, UnreachableError, UsageError
 from edge.group import MOST_ROUNDS, Group
 from edge.options import Options
-from edge.questions import LARGE
+from edge.questions import LARGE, NO_KERAS
 from edge.release import Release
 from edge.rounds import Contender
 from edge.run import Plan, Run
@@ -33,6 +45,8 @@ BUNDLED = (
     "digits/models/mlp-int8.tflite",
     "digits/models/cnn-float32.tflite",
     "digits/models/cnn-int8.tflite",
+    "mobilenet/mobilenet-float32.tflite",
+    "mobilenet/mobilenet-int8.tflite",
     "mobilenet/mobilenet-v2-int8.tflite",
 )
 """Of examples/: models of rising size."""
@@ -110,6 +124,23 @@ def _work(path: Path) -> int:
     return sum(graph.multiply_accumulates for graph in graphs)
 
 
+def _exported(one: Subject, progress: Progress) -> Subject:
+    """With its SavedModel, made of its Keras file once and kept in the cache.
+
+    :raises EdgeError: as :func:`convert.export`.
+    """
+    if one.keras is None:
+        return one
+    source = convert.source(one.keras)
+    folder = layout.exports_dir() / source.sha256[:16]
+    with layout.exclusive(folder, progress):
+        saved = folder / one.family
+        if not saved.is_dir():
+            progress(f"exporting {one.keras.name} as a SavedModel")
+            convert.export(source, saved, progress)
+    return dataclasses.replace(one, saved=saved)
+
+
 def chosen(
     found: tuple[Subject, ...], *, own: bool, emulated: bool
 ) -> tuple[tuple[Subject, ...], tuple[str, ...]]:
@@ -169,16 +200,25 @@ def longest_of(text: str) -> float:
 # --- ways -----------------------------------------------------------------------------------------
 
 
-def ways(session: Session) -> tuple[tuple[Way, ...], dict[str, str]]:
-    """What a board has for each engine, before anything is fetched; and what it lacks, and why.
+def ways(
+    session: Session, engines: Sequence[str], progress: Progress, *, heavy: bool = False
+) -> tuple[tuple[Way, ...], dict[str, str]]:
+    """What a board has for each of ``engines``, before anything is sent; what it lacks, and why.
 
+    :param heavy: TensorFlow's library may go over a link.
     :raises UnreachableError: the link is lost.
     """
     found: list[Way] = []
     missing: dict[str, str] = {}
-    for engine in runtime.ENGINES:
+    for engine in engines:
+        if engine not in runtime.ENGINES:
+            missing[engine] = f"edge has no engine {engine}"
+            continue
+        if engine == "tensorflow" and not (heavy or session.board.local):
+            missing[engine] = "TensorFlow's library is 0.9 GB: --tensorflow sends it over the link"
+            continue
         try:
-            interpreter = deploy.python_for(session, Choice(engine))
+            interpreter = deploy.python_for(session, Choice(engine), progress)
         except UnreachableError:
             raise
         except EdgeError as error:
@@ -215,14 +255,13 @@ class _Releases:
     """
 
     session: Session
-    models: tuple[Artifact, ...]
     progress: Progress
     found: dict[tuple[str, str], Release] = field(default_factory=dict)
     refused: dict[tuple[str, str, str], str] = field(default_factory=dict)
 
-    def prepare(self, way: Way, files: set[str]) -> None:
+    def prepare(self, way: Way, files: Sequence[Path]) -> None:
         """:raises UnreachableError: the link is lost."""
-        models = [item for item in self.models if item.path.name in files]
+        models = list(deploy.models(list(files), self.progress))
         release, why = self._made(way, models)
         if release is None and len(models) > 1:
             # One that it can't run must not keep the others out.
@@ -257,10 +296,21 @@ class _Releases:
 
     def why_not(self, cell: Cell) -> str:
         """Empty if the board takes what the cell needs."""
-        return self.refused.get((cell.way.engine, cell.way.runtime, cell.subject.path.name), "")
+        return self.refused.get((cell.way.engine, cell.way.runtime, _file(cell).name), "")
 
     def of(self, way: Way) -> Release:
         return self.found[way.engine, way.runtime]
+
+    def model(self, cell: Cell) -> Artifact:
+        """What the cell runs, in its release."""
+        name = _file(cell).name
+        return next(m for m in self.of(cell.way).models if PurePosixPath(m.place).name == name)
+
+
+def _file(cell: Cell) -> Path:
+    found = cell.subject.file(cell.way.engine)
+    assert found is not None  # a case without the model is none
+    return found
 
 
 # --- measuring ------------------------------------------------------------------------------------
@@ -328,15 +378,16 @@ class Asked:
     """What a user asked for.
 
     :ivar own: the models are the user's, not the bundled ones.
+    :ivar heavy: TensorFlow's library may go over a link.
     """
 
     claims: tuple[Claim, ...]
     subjects: tuple[Subject, ...]
-    models: tuple[Artifact, ...]
     rounds: int
     batch: int
     longest_s: float
     own: bool
+    heavy: bool = False
     seed: int = 1
     plan: Plan = PLAN
 
@@ -363,16 +414,22 @@ def run(
     began_s = time.monotonic()
     emulated = session.board.emulated or session.facts.emulated
     wanted, left_out = chosen(asked.subjects, own=asked.own, emulated=emulated)
-    there, missing = ways(session)
+    engines = [e for e in runtime.ENGINES if any(e in n for c in asked.claims for n in c.needs)]
+    # Without a model for it TensorFlow need not be there.
+    useless = [] if any(each.keras for each in wanted) else [*KERAS, *SAVED]
+    engines = [engine for engine in engines if engine not in useless]
+    there, missing = ways(session, engines, progress, heavy=asked.heavy)
+    missing |= dict.fromkeys(useless, NO_KERAS)
+    if any(way.engine in SAVED for way in there):
+        wanted = tuple(_exported(each, progress) for each in wanted)
     stock = Inventory(session.board.name, there, wanted, missing, asked.batch)
-    releases = _Releases(session, asked.models, progress)
+    releases = _Releases(session, progress)
     # Only what is asked about is fetched, and taken along.
-    files: dict[tuple[str, str], set[str]] = {}
+    files: dict[tuple[str, str], dict[Path, None]] = {}
     for cell in claim.wanted(asked.claims, stock):
-        key = (cell.way.engine, cell.way.runtime)
-        files.setdefault(key, set()).add(cell.subject.path.name)
-    for key, names in files.items():
-        releases.prepare(Way(*key), names)
+        files.setdefault((cell.way.engine, cell.way.runtime), {})[_file(cell)] = None
+    for key, paths in files.items():
+        releases.prepare(Way(*key), list(paths))
     for engine, name in files.keys() - releases.found.keys():
         whys = [why for key, why in releases.refused.items() if key[:2] == (engine, name)]
         missing.setdefault(engine, whys[0])
@@ -490,11 +547,9 @@ def _plain(session: Session, message: str) -> str:
 
 
 def _contender(cell: Cell, releases: _Releases, plan: Plan) -> Contender:
-    release = releases.of(cell.way)
     opened = Options(batch=cell.batch if cell.batch != 1 else 0, xnnpack=cell.way.xnnpack)
-    item = next(each for each in release.models if each.path.name == cell.subject.path.name)
     how = dataclasses.replace(plan, options=opened, call=cell.way.call, gc=cell.way.gc)
-    return Contender(release, item, how)
+    return Contender(releases.of(cell.way), releases.model(cell), how)
 
 
 def figures_of(runs: Sequence[Run]) -> Figures:
@@ -524,8 +579,7 @@ def _splits(
     """Each model's call in parts, by the way whose engine is ``native``."""
     asked = [cell for cell in cells if cell.phase]
     for way, one in dict.fromkeys((c.way, c.subject) for c in asked if c.way.engine == "native"):
-        release = releases.of(way)
-        item = next(each for each in release.models if each.path.name == one.path.name)
+        release, item = releases.of(way), releases.model(Cell(way, one))
         least, most = _SPLIT_SAMPLES
         count = min(most, max(least, _SPLIT_WORK * bench.ROUNDS // max(1, one.work)))
         plan = Plan(count=count // bench.ROUNDS * bench.ROUNDS, warmup=PLAN.warmup)

@@ -238,6 +238,17 @@ def test_cells_are_wanted_once() -> None:
     assert not [cell for cell in cells if cell.batch != 1 and cell.subject in studies.LARGE]
 
 
+def test_the_keras_file_of_a_float32_model_is_found(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "cnn.keras").write_bytes(b"")
+    found = {v: subject(tmp_path / f"models/cnn-{v}.tflite", 1) for v in ("float32", "int8")}
+    assert found["float32"].file("keras-call") == tmp_path / "cnn.keras"
+    assert found["float32"].file("tensorflow") is None
+    assert found["float32"].file("litert") == found["float32"].path
+    # What was quantized is no longer what Keras computes.
+    assert found["int8"].file("keras-call") is None
+
+
 @pytest.mark.parametrize(
     ("name", "family", "variant"),
     [("cnn-int8", "cnn", "int8"), ("a_b_float32", "a_b", "float32"), ("best", "best", "")],

@@ -20,6 +20,7 @@ from tests.unit import studies
 
 # --- ways -----------------------------------------------------------------------------------------
 
+TFLITE = ("tflite", "litert", "python", "native")
 PYTHON = (
     b'{"edge_python": 1, "version": "3.11.2", "implementation": "cpython", "flags": "",'
     b' "elf": "2/183", "numpy": "1.24.2", "missing": "", "executable": "/usr/bin/python3"}\n'
@@ -32,13 +33,15 @@ def on(name: str, transport: FakeTransport) -> Session:
 
 def test_a_board_without_python_is_asked_what_it_can_answer() -> None:
     nothing = FakeTransport().on(("python3",), exit_code=127)
-    found, missing = study.ways(on("rpi4", nothing))
+    found, missing = study.ways(on("rpi4", nothing), TFLITE, print)
     assert {way.engine for way in found} == {"tflite", "litert"}
     assert "has no python3" in missing["python"] and "has no python3" in missing["native"]
 
 
 def test_a_board_with_python_has_every_build_for_it() -> None:
-    found, missing = study.ways(on("rpi4", FakeTransport().on(("python3",), stdout=PYTHON)))
+    found, missing = study.ways(
+        on("rpi4", FakeTransport().on(("python3",), stdout=PYTHON)), TFLITE, print
+    )
     names = {way.name for way in found}
     assert "litert" not in missing and "python" not in missing
     for name in (
@@ -55,18 +58,32 @@ def test_a_board_with_python_has_every_build_for_it() -> None:
 
 def test_a_runtime_that_has_nothing_for_a_board_is_no_error() -> None:
     other = PYTHON.replace(b"3.11.2", b"3.13.1").replace(b"2/183", b"2/62")
-    found, missing = study.ways(on("localhost", FakeTransport().on(("python3",), stdout=other)))
+    found, missing = study.ways(
+        on("localhost", FakeTransport().on(("python3",), stdout=other)), TFLITE, print
+    )
     assert "tflite" not in {way.engine for way in found}
     assert "x86_64" in missing["tflite"]
     # tflite-runtime has no wheel for this Python, and nothing else exports the method.
     assert "3.13" in missing["native"] and "python" not in missing
 
 
+def test_tensorflow_goes_over_no_link_unless_it_may() -> None:
+    board_of = on("rpi4", FakeTransport().on(("python3",), stdout=PYTHON))
+    engines = ("tensorflow", "keras-call", "nonsense")
+    found, missing = study.ways(board_of, engines, print)
+    assert found == () and set(missing) == set(engines)
+    assert "0.9 GB: --tensorflow sends it" in missing["tensorflow"]
+    assert "this machine" in missing["keras-call"] or "localhost" in missing["keras-call"]
+    assert missing["nonsense"] == "edge has no engine nonsense"
+    found, missing = study.ways(board_of, engines, print, heavy=True)
+    assert [way.engine for way in found] == ["tensorflow"] and "tensorflow" not in missing
+
+
 def test_a_lost_link_is_no_missing_way() -> None:
     gone = FakeTransport()
     gone.cut(UnreachableError("gone"))
     with pytest.raises(UnreachableError):
-        study.ways(on("rpi4", gone))
+        study.ways(on("rpi4", gone), TFLITE, print)
 
 
 # --- models and limits ----------------------------------------------------------------------------
@@ -145,7 +162,7 @@ def made(tmp_path: Path, *, emulated: bool = False, seed: int = 1) -> Study:
     measured: dict[Cell, Figures] = {
         cell: studies.figures(1e3 * 1.37 ** (seed * number % 17), 0.05, number)
         for number, cell in enumerate(claim_module.wanted(claims, stock))
-        if number % 5 or cell.phase
+        if number % 5 and cell.way.engine != "numpy"
     }
     refused = {
         cell: "the runtime | refuses it"
