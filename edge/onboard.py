@@ -612,7 +612,8 @@ class Model:
         self._delegate = flags.delegate()
         self._engine = flags.text("--engine")
         self._own = self._engine in WAYS
-        self._xnnpack = not flags.on("--no-xnnpack") and not self._own
+        self._builtin = flags.on("--no-xnnpack")
+        self._xnnpack = not self._builtin and not self._own
         self._runner: Any = None  # of a signature whose subgraph is not the first one
         self._inputs: dict[str, Any] = {}  # for the runner
         self._outputs: dict[str, Any] = {}  # of the runner
@@ -699,7 +700,7 @@ class Model:
             with self._step("interpreter_create"):
                 try:
                     self.interpreter = self._module.Interpreter(
-                        self.path, self.threads, self._engine, self.signature
+                        self.path, self.threads, self._engine, self.signature, not self._builtin
                     )
                 except (ValueError, RuntimeError) as error:
                     what = f"{self._module.__name__} can't run {self.path}"
@@ -839,10 +840,7 @@ class Model:
                 self.interpreter.allocate_tensors()
             except (ValueError, RuntimeError) as error:
                 if self._shapes:
-                    text = " and ".join(
-                        f"{list(s)} of input '{n}'" for n, s in self._shapes.items()
-                    )
-                    what, code = f"{self.path} can't take the shape {text}", BAD_INPUT
+                    what, code = self._shapes_refused(), BAD_INPUT
                 else:
                     what, code = f"the runtime can't allocate the tensors of {self.path}", RUNTIME
                 raise self.explained(code, what, error) from None
@@ -909,8 +907,14 @@ class Model:
                 # After a failure in C, too: it has no words, Python's own call has.
                 self.interpreter.invoke()
         except (ValueError, RuntimeError) as error:
+            if self._own and self._shapes:  # these learn only now that shapes don't fit
+                raise self.explained(BAD_INPUT, self._shapes_refused(), error) from None
             what = f"the runtime failed to invoke {self.path}"
             raise self.explained(RUNTIME, what, error) from None
+
+    def _shapes_refused(self) -> str:
+        text = " and ".join(f"{list(s)} of input '{n}'" for n, s in self._shapes.items())
+        return f"{self.path} can't take the shape {text}"
 
     def callable(self) -> Callable[[], object]:
         """What `bench` repeats, with as little around it as there can be."""
@@ -969,6 +973,8 @@ class Model:
     def delegation(self) -> tuple[Delegation, list[list[int]]]:
         found = Delegation()
         if self._own:
+            if self._engine == "compiled" and not self._builtin:  # XNNPACK took what LiteRT hides
+                found = Delegation(1, -1, -1, -1)
             return found, []
         self._edge.check("observed", ctypes.byref(found), None, 0)
         nodes = (Node * max(1, found.nodes_delegated))()
@@ -994,7 +1000,7 @@ class Model:
             warnings += [f"{name} took none of the model's nodes" for name in names]
             without = warnings[-1] if xnnpack else None
         delegation: dict[str, Any] = {
-            "applied": bool(names) or found.nodes_delegated > 0,
+            "applied": bool(names or found.applied),
             "nodes_total": found.nodes_total,
             "nodes_delegated": found.nodes_delegated,
             "partitions": found.partitions,

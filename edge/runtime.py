@@ -53,6 +53,8 @@ _PREFERRED = ("litert-2.1.0", "litert-2.3.0", "tflite-runtime-2.14.0", "ai-edge-
 _PYTHONS = tuple(f"3.{minor}" for minor in range(9, 15))
 _ARCHITECTURES = ("aarch64", "armv7l", "x86_64")
 
+_UNUSED = ("*/tests/*", "*/include/*", "*.pyi", "*.dist-info/[!L]*")
+
 # Of numpy's wheel: what importing it does not touch, a third of its size and most of its files.
 _NUMPY_UNUSED = (
     *("*/tests/*", "*/include/*", "*.pyi", "numpy/f2py/*", "numpy/distutils/*", "numpy/doc/*"),
@@ -88,6 +90,7 @@ class Runtime:
     :ivar packages: the lock file's wheels.
     :ivar features: architecture -> CPU features without which it crashes.
     :ivar also: other engines that can use it.
+    :ivar needs: requirements of the module beside numpy.
     :ivar environment: a Python environment of this machine that it runs in instead of a board's
         own Python; empty: it goes along with the release.
     :ivar beside: architecture -> libraries of the same wheel that the library needs beside it.
@@ -107,6 +110,7 @@ class Runtime:
     packages: tuple[Package, ...] = ()
     features: dict[str, tuple[str, ...]] = field(default_factory=dict)
     also: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     environment: str = ""
     beside: dict[str, tuple[str, ...]] = field(default_factory=dict)
     memory_mb: int = 0
@@ -187,7 +191,7 @@ def _parse_python(name: str, path: Path, table: dict[str, Any]) -> Runtime:
         path,
         table,
         {**texts, "files": list, "numpy": list},
-        {"native_symbol": str, "features": dict, "also": list, "environment": str},
+        {"native_symbol": str, "features": dict, "also": list, "needs": list, "environment": str},
     )
     numpy = tuple(str(version) for version in table["numpy"])
     if len(numpy) != 2 or not all(re.fullmatch(r"[0-9]+(\.[0-9]+)*", v) for v in numpy):
@@ -206,6 +210,7 @@ def _parse_python(name: str, path: Path, table: dict[str, Any]) -> Runtime:
         packages=_packages(path.with_suffix(".lock")),
         features=_features(path, table),
         also=tuple(str(engine) for engine in table.get("also", ())),
+        needs=tuple(str(requirement) for requirement in table.get("needs", ())),
         environment=table.get("environment", ""),
     )
 
@@ -296,8 +301,10 @@ def fetch_beside(
 
 
 def _built_for(arch: str) -> tuple[str, ...]:
-    """Names of the runtimes that have something for ``arch``, best ones first."""
-    known = dict.fromkeys(name for engine in ENGINES for name in for_engine(engine))
+    """Names of TFLite's runtimes that have something for ``arch``, best ones first."""
+    known = dict.fromkeys(
+        name for engine in ("tflite", "litert", "python") for name in for_engine(engine)
+    )
     return tuple(
         name
         for name in known
@@ -386,6 +393,8 @@ def fetch_packages(
         if project not in there:
             raise UsageError(_no_wheel(runtime, python))
         found = _files(there[project], lambda name: _matches(name, runtime.files), progress)
+        for other in sorted(set(there) - {project, "numpy"}):
+            found += _files(there[other], lambda name: not _matches(name, _UNUSED), progress)
     if not numpy_fits(runtime, python):
         if "numpy" not in there:
             own = f"its own is {python.numpy}" if python.numpy else "it has none"
@@ -501,8 +510,9 @@ def lock(name: str, progress: Callable[[str], None]) -> Path:
                 if module is None:
                     continue
                 found.append(Package(arch, module))
-            if (array := wheels.resolve(numpy, python, arch)) is not None:
-                found.append(Package(arch, array))
+            for requirement in (*chosen.needs, numpy):
+                if (wheel := wheels.resolve(requirement, python, arch)) is not None:
+                    found.append(Package(arch, wheel))
     path = layout.definitions("runtimes", ".toml")[name].with_suffix(".lock")
     path.write_text(lock_text(name, found), encoding="utf-8")
     return path

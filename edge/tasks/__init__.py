@@ -41,6 +41,7 @@ namespace = Collection(
     study.study,
     conversion.convert,
     conversion.export,
+    measure.sweep,
     models.infer,
     models.evaluate,
     models.inspect,

@@ -501,3 +501,100 @@ def check(
             for line in report.check_lines(each, runs):
                 report.print_line(line)
     baseline_module.insist(checks)
+
+
+@task(
+    auto_shortflags=False,
+    iterable=["model", "shape"],
+    help={
+        **command.STACK,
+        "model": command.MODEL,
+        "engine": command.ENGINE + "; several joined by commas",
+        **{key: text for key, text in command.OPTIONS.items() if key != "batch"},
+        "batch": "sizes joined by commas",
+        "count": "samples per size",
+        "duration": "seconds per size, even with fewer samples; 0: no limit",
+        "warmup": "invocations before the first sample",
+        "strict": "end with exit code 7 if a run is not trusted",
+        "wait": command.WAIT,
+    },
+)
+@command.clear
+def sweep(
+    _: Any,
+    board: str,
+    model: list[str],
+    shape: list[str],
+    host: str | None = None,
+    engine: str | None = None,
+    runtime: str | None = None,
+    lib: str | None = None,
+    delegate: str | None = None,
+    signature: str | None = None,
+    batch: str = "1,2,4,8,16,32",
+    threads: str = "1",
+    xnnpack: bool = True,
+    count: str = "300",
+    duration: str = "5",
+    warmup: str = "10",
+    strict: bool = False,
+    wait: str = "0",
+    json: bool = False,
+) -> None:
+    """Throughput, latency and memory of a model at several batch sizes, in one table.
+
+    invoke sweep --board rpi4 --model m.tflite
+    invoke sweep --board localhost --model m.tflite --engine litert,python,numpy --batch 1,8,64
+
+    Each size runs in a process of its own; docs/measuring.md says how to read the table.
+    """
+    from edge import board as board_module
+    from edge import build as build_module
+    from edge import deploy, report, session
+    from edge import run as run_module
+    from edge import sweep as sweep_module
+    from edge.report import sweep as sweep_report
+
+    options = command.options(signature, shape, "0", threads, xnnpack, delegate)
+    plan = command.plan(
+        options,
+        count=count,
+        duration=duration,
+        warmup=warmup,
+        rate="0",
+        poisson=False,
+        idle="0",
+        cpus="",
+        undisturbed=False,
+        set=[],
+        timeout="3600",
+    )
+    batches = sweep_module.sizes(batch)
+    wait_s = command.seconds("--wait", wait)
+    target = board_module.load(board, host=host)
+    choices = [command.choice(name, runtime, lib, options) for name in command.engines(engine)]
+    for choice in choices:
+        deploy.check(target, choice)
+    found = deploy.models(command.models(model), report.progress, options)
+    library = build_module.host_library(report.progress)
+    points: list[Any] = []
+    with session.connect(target, report.progress) as opened:
+        for choice in choices:
+            wanted = deploy.prepared(opened, found, report.progress, choice)
+            with deploy.staged(opened, wanted, report.progress, wait_s=wait_s):
+                for item in wanted.models:
+                    points += sweep_module.measure(
+                        *(opened, wanted, item, plan, batches, library, report.progress),
+                        command=command.typed(),
+                    )
+    sweep_module.insist(points)
+    runs = [point.run for point in points if point.run is not None]
+    if json:
+        report.print_json(sweep_report.sweep_json(points))
+    else:
+        title = report.title(target.name, runs[0].emulated)
+        report.print_table(sweep_report.sweep_table(points, title))
+        for line in sweep_report.sweep_lines(points):
+            report.print_line(line)
+    if strict:
+        run_module.insist(runs)

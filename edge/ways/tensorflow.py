@@ -27,7 +27,7 @@ class Interpreter:
     """Calls a model in one of the ways: keras-predict, keras-call, tf-function, tf-signature."""
 
     def __init__(
-        self, model_path: str, num_threads: int, engine: str, signature: str | None
+        self, model_path: str, num_threads: int, engine: str, signature: str | None, *_: object
     ) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(num_threads)
         tf.config.threading.set_inter_op_parallelism_threads(num_threads)

@@ -22,15 +22,18 @@ from edge import (
     build,
     deploy,
     layout,
+    python,
     reference,
     run,
     runner,
     runtime,
     session,
+    sweep,
     tiny,
 )
 from edge.deploy import Choice
 from edge.errors import UsageError
+from edge.options import DEFAULT, Options
 from edge.release import Release
 from edge.session import Session
 from tests import tensorflow_models
@@ -212,3 +215,72 @@ def test_a_folder_that_is_no_saved_model_is_refused(tmp_path: Path) -> None:
 def test_tensorflow_in_python_is_for_this_machine(emulated_aarch64: Session) -> None:
     with pytest.raises(UsageError, match=r"1\.6 GB, which edge has here only"):
         deploy.python_for(emulated_aarch64, Choice(engine="keras-call"))
+
+
+# --- LiteRT's CompiledModel in Python -------------------------------------------------------------
+
+
+def test_compiled_answers_as_the_reference_with_and_without_xnnpack(here: Session) -> None:
+    paths = [DIGITS / "mlp-float32.tflite", DIGITS / "cnn-int8.tflite"]
+    release = _release(here, "compiled", *paths)
+    with deploy.staged(here, release, print):
+        for model in release.models:
+            expected = reference.compute(model.path)
+            for options in (DEFAULT, Options(xnnpack=False)):
+                got, report = runner.infer(
+                    *(here, release, model, expected.inputs_file), options=options, each=False
+                )
+                found = agreement.compare(model.path.name, got, expected)
+                assert found.ok, found
+                assert report["delegation"]["applied"] == options.xnnpack
+
+
+def test_compiled_takes_batches_signatures_and_real_numbers(here: Session, tmp_path: Path) -> None:
+    path = DIGITS / "mlp-int8.tflite"
+    release = _release(here, "compiled", path)
+    x = np.random.default_rng(1).random((4, 64), np.float32)
+    reference.save(tmp_path / "x.npz", {"pixels": x})
+    with deploy.staged(here, release, print):
+        got, _ = runner.infer(
+            *(here, release, release.models[0], tmp_path / "x.npz"),
+            options=Options(signature="serving_default", batch=4),
+            each=False,
+            dequantize=True,
+        )
+    assert {name: array.shape for name, array in got.items()} == {"scores": (4, 10)}
+    assert np.allclose(got["scores"].sum(axis=1), 1, atol=0.03)
+
+
+def test_a_python_without_a_wheel_is_told_which_have_one() -> None:
+    chosen = runtime.load("ai-edge-litert-2.3.0")
+    old = python.Python("python3", "3.9", "aarch64", "cp39", "1.26.4")
+    with pytest.raises(
+        UsageError, match=r"ai-edge-litert 2\.3\.0 has wheels for Python 3\.10 to 3"
+    ):
+        runtime.fetch_packages(chosen, old, print)
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+def test_a_sweep_measures_each_size_and_notes_what_is_refused(
+    here: Session, library: abi.Library
+) -> None:
+    paths = [DIGITS / "mlp-int8.tflite", DIGITS / "cnn-int8.tflite"]
+    release = _release(here, "numpy", *paths)
+    plan = run.Plan(count=60, warmup=2)
+    points: list[sweep.Point] = []
+    with deploy.staged(here, release, print):
+        for model in release.models:
+            points += sweep.measure(
+                here, release, model, plan, (1, 3), library, print, command="sweep"
+            )
+    assert [(p.model, p.batch, p.run is None) for p in points] == [
+        ("mlp-int8.tflite", 1, False),
+        ("mlp-int8.tflite", 3, False),
+        ("cnn-int8.tflite", 1, False),
+        ("cnn-int8.tflite", 3, True),
+    ]
+    assert points[1].run is not None
+    assert points[1].run.report["outputs"][0]["shape"] == [3, 10]
+    assert "can't take the shape [3, 8, 8, 1]" in points[3].refusal

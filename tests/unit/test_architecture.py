@@ -73,7 +73,7 @@ FLOORS = (
         "edge.convert",
         "edge.evaluation",
     ),
-    ("edge.bundle", "edge.fleet", "edge.canary", "edge.arm", "edge.rounds"),
+    ("edge.bundle", "edge.fleet", "edge.canary", "edge.arm", "edge.rounds", "edge.sweep"),
     ("edge.claim",),
     ("edge.questions",),
     ("edge.study",),
