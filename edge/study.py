@@ -31,7 +31,7 @@ from edge.deploy import Choice
 from edge.errors import BoardError, EdgeError, UnreachableError, UsageError
 from edge.group import MOST_ROUNDS, Group
 from edge.options import Options
-from edge.questions import LARGE, NO_KERAS
+from edge.questions import NO_KERAS, SMALL
 from edge.release import Release
 from edge.rounds import Contender
 from edge.run import Plan, Run
@@ -148,10 +148,10 @@ def chosen(
     would take minutes for, to say nothing about a real one."""
     if own or not emulated:
         return found, ()
-    left = [each for each in found if each.work >= LARGE]
+    left = [each for each in found if each.work >= SMALL]
     why = "it would take minutes, emulated: name it with --model to ask all the same"
     return (
-        tuple(each for each in found if each.work < LARGE),
+        tuple(each for each in found if each.work < SMALL),
         tuple(f"{each.name}: {why}" for each in left),
     )
 
