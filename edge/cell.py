@@ -44,6 +44,12 @@ class Way:
         return f"{self.engine} {self.runtime}{''.join(more)}"
 
 
+KERAS = ("keras-predict", "keras-call", "tf-function")
+"""Engines that run Keras's own file of a model."""
+SAVED = ("tf-signature", "tensorflow")
+"""Engines that run a SavedModel."""
+
+
 @dataclass(frozen=True)
 class Subject:
     """A model that is measured.
@@ -51,22 +57,35 @@ class Subject:
     :ivar family: what its variants have in common: ``cnn`` of ``cnn-int8.tflite``.
     :ivar variant: one of :data:`VARIANTS`, or nothing.
     :ivar work: multiply-accumulates of an example.
+    :ivar keras: the file that a float32 model was converted from, if it is there.
+    :ivar saved: its SavedModel, if there is one.
     """
 
     path: Path
     family: str
     variant: str
     work: int
+    keras: Path | None = None
+    saved: Path | None = None
 
     @property
     def name(self) -> str:
         return self.path.stem
 
+    def file(self, engine: str) -> Path | None:
+        """What that engine runs of it."""
+        return self.keras if engine in KERAS else self.saved if engine in SAVED else self.path
+
 
 def subject(path: Path, work: int) -> Subject:
-    """A model by its file's name."""
+    """A model by its file's name; Keras's file is ``cnn.keras`` beside ``cnn-float32.tflite``, or
+    one folder up."""
     found = re.fullmatch(rf"(.+)[-_]({'|'.join(VARIANTS)})", path.stem)
-    return Subject(path, found[1] if found else path.stem, found[2] if found else "", work)
+    if found is None:
+        return Subject(path, path.stem, "", work)
+    places = [folder / f"{found[1]}.keras" for folder in (path.parent, path.parent.parent)]
+    keras = next((place for place in places if place.is_file()), None)
+    return Subject(path, found[1], found[2], work, keras if found[2] == "float32" else None)
 
 
 @dataclass(frozen=True)

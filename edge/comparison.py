@@ -152,12 +152,12 @@ def _claim(ratio: Ratio) -> str:
         bound = 100 * max(1 - low, high - 1)
         return f"no difference above {_up(bound, _places(bound))} % can be claimed between A and B"
     if 1 / high >= _FAR:
-        return f"B is {span(1 / high, 1 / low)} times as fast as A"
+        return f"B is {_span(1 / high, 1 / low)} times as fast as A"
     if low >= _FAR:
-        return f"B takes {span(low, high)} times as long as A"
+        return f"B takes {_span(low, high)} times as long as A"
     if high < 1:
-        return f"B is {span(100 * (1 - high), 100 * (1 - low))} % faster than A"
-    return f"B is {span(100 * (low - 1), 100 * (high - 1))} % slower than A"
+        return f"B is {_span(100 * (1 - high), 100 * (1 - low))} % faster than A"
+    return f"B is {_span(100 * (low - 1), 100 * (high - 1))} % slower than A"
 
 
 _MOST_PLACES = 4
@@ -179,7 +179,12 @@ def _down(value: float, places: int) -> str:
     return f"{math.floor(round(value * 10**places, 6)) / 10**places:.{places}f}"
 
 
-def span(low: float, high: float) -> str:
+def _span(low: float, high: float) -> str:
     """``1.8 to 2.1``: rounded outward, with a digit of what lies between, and one of the lower."""
     places = max(0, _places(high - low) - 1, _places(low) - 1)
     return f"{_down(low, places)} to {_up(high, places)}"
+
+
+def bounds(low: float, high: float) -> str:
+    """``0.89 to 5.5``: rounded outward to two digits each, for what may lie far apart."""
+    return f"{_down(low, _places(low))} to {_up(high, _places(high))}"

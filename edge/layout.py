@@ -79,6 +79,11 @@ def environments_dir() -> Path:
     return cache_dir() / "environments"
 
 
+def exports_dir() -> Path:
+    """SavedModels made of Keras files, a folder for each file's sha256."""
+    return cache_dir() / "exports"
+
+
 def builds_dir() -> Path:
     """CMake build trees."""
     return cache_dir() / "builds"

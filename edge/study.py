@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from edge import abi, bench, claim, deploy, inspection, layout, model, preflight, rounds, runtime
+from edge import (
+    abi,
+    bench,
+    claim,
+    convert,
+    deploy,
+    inspection,
+    layout,
+    model,
+    preflight,
+    rounds,
+    runtime,
+)
 from edge import split as split_module
 from edge.artifact import Artifact
-from edge.cell import Cell, Figures, Inventory, Subject, Way, subject
+from edge.cell import KERAS, SAVED, Cell, Figures, Inventory, Subject, Way, subject
 from edge.claim import Claim, Verdict
 from edge.comparison import troubles
 from edge.deploy import Choice
 from edge.errors import BoardError, EdgeError, UnreachableError, UsageError
 from edge.group import MOST_ROUNDS, Group
 from edge.options import Options
-from edge.questions import LARGE
+from edge.questions import NO_KERAS, SMALL
 from edge.release import Release
 from edge.rounds import Contender
 from edge.run import Plan, Run
@@ -32,10 +45,14 @@ BUNDLED = (
     "digits/models/mlp-int8.tflite",
     "digits/models/cnn-float32.tflite",
     "digits/models/cnn-int8.tflite",
+    "mobilenet/mobilenet-float32.tflite",
+    "mobilenet/mobilenet-int8.tflite",
     "mobilenet/mobilenet-v2-int8.tflite",
 )
 """Of examples/: models of rising size."""
 
+BUSY = 0.05
+"""Share of the processors: less is what any system does by itself."""
 _MOST_BATCH = 4096
 
 PLAN = Plan(count=4000, duration_s=0.3, warmup=3)
@@ -55,7 +72,7 @@ class Study:
     :ivar refused: the other cells, and why.
     :ivar left_out: models that were not asked about, and why.
     :ivar remarks: what a reader should know of the rounds.
-    :ivar runs: how many there were, ``disturbed`` how many of them while other programs ran.
+    :ivar busy: share of the board's processors that other programs took, before each round.
     """
 
     board: str
@@ -73,8 +90,7 @@ class Study:
     left_out: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     folder: str = ""
-    runs: int = 0
-    disturbed: int = 0
+    busy: tuple[float, ...] = ()
 
 
 # --- models ---------------------------------------------------------------------------------------
@@ -108,6 +124,23 @@ def _work(path: Path) -> int:
     return sum(graph.multiply_accumulates for graph in graphs)
 
 
+def _exported(one: Subject, progress: Progress) -> Subject:
+    """With its SavedModel, made of its Keras file once and kept in the cache.
+
+    :raises EdgeError: as :func:`convert.export`.
+    """
+    if one.keras is None:
+        return one
+    source = convert.source(one.keras)
+    folder = layout.exports_dir() / source.sha256[:16]
+    with layout.exclusive(folder, progress):
+        saved = folder / one.family
+        if not saved.is_dir():
+            progress(f"exporting {one.keras.name} as a SavedModel")
+            convert.export(source, saved, progress)
+    return dataclasses.replace(one, saved=saved)
+
+
 def chosen(
     found: tuple[Subject, ...], *, own: bool, emulated: bool
 ) -> tuple[tuple[Subject, ...], tuple[str, ...]]:
@@ -115,10 +148,10 @@ def chosen(
     would take minutes for, to say nothing about a real one."""
     if own or not emulated:
         return found, ()
-    left = [each for each in found if each.work >= LARGE]
+    left = [each for each in found if each.work >= SMALL]
     why = "it would take minutes, emulated: name it with --model to ask all the same"
     return (
-        tuple(each for each in found if each.work < LARGE),
+        tuple(each for each in found if each.work < SMALL),
         tuple(f"{each.name}: {why}" for each in left),
     )
 
@@ -167,16 +200,25 @@ def longest_of(text: str) -> float:
 # --- ways -----------------------------------------------------------------------------------------
 
 
-def ways(session: Session) -> tuple[tuple[Way, ...], dict[str, str]]:
-    """What a board has for each engine, before anything is fetched; and what it lacks, and why.
+def ways(
+    session: Session, engines: Sequence[str], progress: Progress, *, heavy: bool = False
+) -> tuple[tuple[Way, ...], dict[str, str]]:
+    """What a board has for each of ``engines``, before anything is sent; what it lacks, and why.
 
+    :param heavy: TensorFlow's library may go over a link.
     :raises UnreachableError: the link is lost.
     """
     found: list[Way] = []
     missing: dict[str, str] = {}
-    for engine in runtime.ENGINES:
+    for engine in engines:
+        if engine not in runtime.ENGINES:
+            missing[engine] = f"edge has no engine {engine}"
+            continue
+        if engine == "tensorflow" and not (heavy or session.board.local):
+            missing[engine] = "TensorFlow's library is 0.9 GB: --tensorflow sends it over the link"
+            continue
         try:
-            interpreter = deploy.python_for(session, Choice(engine))
+            interpreter = deploy.python_for(session, Choice(engine), progress)
         except UnreachableError:
             raise
         except EdgeError as error:
@@ -213,14 +255,13 @@ class _Releases:
     """
 
     session: Session
-    models: tuple[Artifact, ...]
     progress: Progress
     found: dict[tuple[str, str], Release] = field(default_factory=dict)
     refused: dict[tuple[str, str, str], str] = field(default_factory=dict)
 
-    def prepare(self, way: Way, files: set[str]) -> None:
+    def prepare(self, way: Way, files: Sequence[Path]) -> None:
         """:raises UnreachableError: the link is lost."""
-        models = [item for item in self.models if item.path.name in files]
+        models = list(deploy.models(list(files), self.progress))
         release, why = self._made(way, models)
         if release is None and len(models) > 1:
             # One that it can't run must not keep the others out.
@@ -255,10 +296,21 @@ class _Releases:
 
     def why_not(self, cell: Cell) -> str:
         """Empty if the board takes what the cell needs."""
-        return self.refused.get((cell.way.engine, cell.way.runtime, cell.subject.path.name), "")
+        return self.refused.get((cell.way.engine, cell.way.runtime, _file(cell).name), "")
 
     def of(self, way: Way) -> Release:
         return self.found[way.engine, way.runtime]
+
+    def model(self, cell: Cell) -> Artifact:
+        """What the cell runs, in its release."""
+        name = _file(cell).name
+        return next(m for m in self.of(cell.way).models if PurePosixPath(m.place).name == name)
+
+
+def _file(cell: Cell) -> Path:
+    found = cell.subject.file(cell.way.engine)
+    assert found is not None  # a case without the model is none
+    return found
 
 
 # --- measuring ------------------------------------------------------------------------------------
@@ -280,20 +332,24 @@ class Told:
     _took_s: dict[int, float] = field(default_factory=dict)
     _began: tuple[int, float] | None = None
     _done: int = 0
-    _left_out: int = 0
+    _turns: dict[int, int] = field(default_factory=dict)
+    _out: set[int] = field(default_factory=set)
 
     def turn(self, arm: int) -> None:
         """A cell begins; the one before has ended."""
         self._end()
         self._began = arm, self.clock_s()
-        total = self.most * (len(self.cells) - self._left_out)
+        self._turns[arm] = self._turns.get(arm, 0) + 1
+        total = self.most * (len(self.cells) - len(self._out))
+        total += sum(self._turns[each] for each in self._out)
         text = f"cell {self._done + 1} of {total}"
         if (left_s := self.left_s(total)) is not None:
             text += f", about {_time(left_s)} left"
         self.tell(f"{text}: {self.cells[arm].name}")
 
-    def left_out(self) -> None:
-        self._left_out += 1
+    def left_out(self, arm: int) -> None:
+        """It has no further turn."""
+        self._out.add(arm)
 
     def _end(self) -> None:
         if self._began is not None:
@@ -322,15 +378,16 @@ class Asked:
     """What a user asked for.
 
     :ivar own: the models are the user's, not the bundled ones.
+    :ivar heavy: TensorFlow's library may go over a link.
     """
 
     claims: tuple[Claim, ...]
     subjects: tuple[Subject, ...]
-    models: tuple[Artifact, ...]
     rounds: int
     batch: int
     longest_s: float
     own: bool
+    heavy: bool = False
     seed: int = 1
     plan: Plan = PLAN
 
@@ -357,16 +414,22 @@ def run(
     began_s = time.monotonic()
     emulated = session.board.emulated or session.facts.emulated
     wanted, left_out = chosen(asked.subjects, own=asked.own, emulated=emulated)
-    there, missing = ways(session)
+    engines = [e for e in runtime.ENGINES if any(e in n for c in asked.claims for n in c.needs)]
+    # Without a model for it TensorFlow need not be there.
+    useless = [] if any(each.keras for each in wanted) else [*KERAS, *SAVED]
+    engines = [engine for engine in engines if engine not in useless]
+    there, missing = ways(session, engines, progress, heavy=asked.heavy)
+    missing |= dict.fromkeys(useless, NO_KERAS)
+    if any(way.engine in SAVED for way in there):
+        wanted = tuple(_exported(each, progress) for each in wanted)
     stock = Inventory(session.board.name, there, wanted, missing, asked.batch)
-    releases = _Releases(session, asked.models, progress)
+    releases = _Releases(session, progress)
     # Only what is asked about is fetched, and taken along.
-    files: dict[tuple[str, str], set[str]] = {}
+    files: dict[tuple[str, str], dict[Path, None]] = {}
     for cell in claim.wanted(asked.claims, stock):
-        key = (cell.way.engine, cell.way.runtime)
-        files.setdefault(key, set()).add(cell.subject.path.name)
-    for key, names in files.items():
-        releases.prepare(Way(*key), names)
+        files.setdefault((cell.way.engine, cell.way.runtime), {})[_file(cell)] = None
+    for key, paths in files.items():
+        releases.prepare(Way(*key), list(paths))
     for engine, name in files.keys() - releases.found.keys():
         whys = [why for key, why in releases.refused.items() if key[:2] == (engine, name)]
         missing.setdefault(engine, whys[0])
@@ -379,13 +442,14 @@ def run(
         told = "; ".join(dict.fromkeys(missing.values())) or "no model fits the questions"
         raise UsageError(f"nothing of this can be asked on {session.board.name}: {told}")
     measured: dict[Cell, Figures] = {}
+    busy: list[float] = []
     with deploy.staged(session, list(releases.found.values()), progress, wait_s=wait_s):
         splits = dict(_splits(session, releases, cells, library, progress, command, refused))
         measured |= {cell: figures for cell, figures in _parts(splits) if cell in set(cells)}
         whole = [cell for cell in cells if not cell.phase]
         runs = (
             _rounds(
-                *(session, asked, releases, whole, library, progress, tell, refused),
+                *(session, asked, releases, whole, library, progress, tell, refused, busy),
                 place=group_of(tuple(cell.name for cell in whole)),
                 until_s=began_s + asked.longest_s,
             )
@@ -408,14 +472,27 @@ def run(
         verdicts=tuple(claim.judge(each, stock, measured, refused) for each in asked.claims),
         left_out=left_out,
         remarks=tuple(line for cell, found in runs.items() for line in troubles(found, cell.name)),
-        runs=sum(map(len, runs.values())),
-        disturbed=sum(_disturbed(each) for found in runs.values() for each in found),
+        busy=tuple(busy),
         folder=next((f[0].id.rpartition("/")[0] for f in runs.values() if f), ""),
     )
 
 
-def _disturbed(one: Run) -> bool:
-    return any(reason.code == "load" for reason in one.verdict())
+_LOOK = "read -r first </proc/stat; sleep 0.5; read -r last </proc/stat; echo $first; echo $last"
+
+
+def _others(session: Session) -> list[float]:
+    """Share of the processors that is taken while nothing of ours runs: one number, or none if the
+    board does not tell (proc(5), /proc/stat: ticks of user, nice, system, idle, iowait and more).
+
+    :raises UnreachableError: the link is lost.
+    """
+    lines = session.transport.run(["sh", "-c", _LOOK]).text.splitlines()
+    try:
+        first, last = ([int(word) for word in line.split()[1:9]] for line in lines)
+    except ValueError:
+        return []
+    spent = [after - before for before, after in zip(first, last, strict=True)]
+    return [1 - (spent[3] + spent[4]) / sum(spent)] if sum(spent) > 0 and len(spent) > 4 else []
 
 
 def _rounds(
@@ -427,6 +504,7 @@ def _rounds(
     progress: Progress,
     tell: Callable[[str], None],
     refused: dict[Cell, str],
+    busy: list[float],
     *,
     place: Group,
     until_s: float,
@@ -434,10 +512,14 @@ def _rounds(
     """The runs of each cell, in the order of the rounds."""
     told = Told(tell, cells, asked.rounds)
 
+    def begin(number: int, medians: rounds.Medians) -> None:
+        progress(f"round {number} of {asked.rounds}")
+        busy.extend(_others(session))
+
     def leave_out(arm: int, error: EdgeError) -> None:
         # Of the letter that the arm has in the group nobody else knows.
-        refused[cells[arm]] = str(error).partition(": ")[2]
-        told.left_out()
+        refused[cells[arm]] = _plain(session, str(error).partition(": ")[2])
+        told.left_out(arm)
 
     def enough(medians: rounds.Medians) -> bool:
         most = max(map(len, medians))
@@ -449,7 +531,7 @@ def _rounds(
         *(library, progress),
         count=asked.rounds,
         seed=asked.seed,
-        begin=lambda number, medians: progress(f"round {number} of {asked.rounds}"),
+        begin=begin,
         enough=enough,
         families=[cell.subject.family for cell in cells],
         turn=lambda number, arm: told.turn(arm),
@@ -458,12 +540,16 @@ def _rounds(
     return dict(zip(cells, found, strict=True))
 
 
+def _plain(session: Session, message: str) -> str:
+    """Without the board's name, and where a release lies there."""
+    release = rf"{re.escape(str(session.device.releases))}/[0-9a-f]+/models/"
+    return re.sub(release, "", message).removeprefix(f"{session.transport.name}: ")
+
+
 def _contender(cell: Cell, releases: _Releases, plan: Plan) -> Contender:
-    release = releases.of(cell.way)
     opened = Options(batch=cell.batch if cell.batch != 1 else 0, xnnpack=cell.way.xnnpack)
-    item = next(each for each in release.models if each.path.name == cell.subject.path.name)
     how = dataclasses.replace(plan, options=opened, call=cell.way.call, gc=cell.way.gc)
-    return Contender(release, item, how)
+    return Contender(releases.of(cell.way), releases.model(cell), how)
 
 
 def figures_of(runs: Sequence[Run]) -> Figures:
@@ -493,8 +579,7 @@ def _splits(
     """Each model's call in parts, by the way whose engine is ``native``."""
     asked = [cell for cell in cells if cell.phase]
     for way, one in dict.fromkeys((c.way, c.subject) for c in asked if c.way.engine == "native"):
-        release = releases.of(way)
-        item = next(each for each in release.models if each.path.name == one.path.name)
+        release, item = releases.of(way), releases.model(Cell(way, one))
         least, most = _SPLIT_SAMPLES
         count = min(most, max(least, _SPLIT_WORK * bench.ROUNDS // max(1, one.work)))
         plan = Plan(count=count // bench.ROUNDS * bench.ROUNDS, warmup=PLAN.warmup)
@@ -503,7 +588,7 @@ def _splits(
         except UnreachableError:
             raise
         except (UsageError, BoardError) as error:
-            refused |= {c: str(error) for c in asked if c.subject == one}
+            refused |= {c: _plain(session, str(error)) for c in asked if c.subject == one}
             continue
         yield (way, one), found
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +18,12 @@ from edge.claim import ASPECTS, CONFIDENCE, Case, Claim, Crossing, Finding, Verd
 from edge.questions import TOPICS
 from edge.split import Split
 from edge.stats import Estimate
-from edge.study import Study
+from edge.study import BUSY, Study
 
 _LABEL = "emulated: it says nothing about a real board"
 _MOST_REMARKS = 10
 _MOST_CASES = 6
+_LONGEST_REASON = 240
 _NOUNS = {
     "latency": ("takes", "time"),
     "per example": ("takes", "time for an example"),
@@ -104,7 +106,7 @@ def blocks(study: Study) -> list[Block]:
         "An interval holds the true ratio with "
         f"{100 * CONFIDENCE:g} % confidence; a case is decided only if all of its interval lies on "
         "one side of what the claim says.",
-        *([_quiet(study)] if study.runs else []),
+        *([_company(study)] if study.busy else []),
         summary(study),
         Heading("What was asked about", 2),
         _subjects(study.inventory.subjects),
@@ -131,12 +133,15 @@ def blocks(study: Study) -> list[Block]:
     return [*made, Heading("Again", 2), f"`{study.command}`{kept}"]
 
 
-def _quiet(study: Study) -> str:
-    if not study.disturbed:
-        return f"No other program took more than 5 % of a processor in any of {study.runs} runs."
+def _company(study: Study) -> str:
+    """What other programs did on the board, looked at before each round."""
+    share = f"{100 * stats.median(study.busy):.0f} % (from {100 * min(study.busy):.0f} to "
+    share += f"{100 * max(study.busy):.0f} %) of the processors"
+    if max(study.busy) < BUSY:
+        return f"The board was quiet: other programs took {share}."
     return (
-        f"Other programs took more than 5 % of a processor in {study.disturbed} of {study.runs} "
-        "runs: intervals are wider for it, and more is undecided, than on a quiet machine."
+        f"Other programs ran meanwhile: before the rounds they took {share}. That makes intervals "
+        "wider, and leaves more undecided, than on a quiet board."
     )
 
 
@@ -311,7 +316,7 @@ def how_much(verdict: Verdict) -> str:
         text = f"{b} adds {_signed(low)} to {_signed(high)}"
     else:
         verb, noun = _NOUNS[verdict.claim.quantity]
-        text = f"{b} {verb} {comparison.span(low, high)} times the {noun} of {a}"
+        text = f"{b} {verb} {comparison.bounds(low, high)} times the {noun} of {a}"
     counts: collections.Counter[str] = collections.Counter(f.outcome for f in verdict.findings)
     told = [
         f"{words} {counts[outcome]}"
@@ -334,15 +339,20 @@ def sentence(verdict: Verdict, *, emulated: bool) -> str:
     if much := how_much(verdict):
         parts[0] += f": {much}"
     elif verdict.reason:
-        parts[0] += f": {verdict.reason}"
+        parts[0] += f": {_short(verdict.reason)}"
     if verdict.word == "depends":
         parts += [f"It holds for {_those(verdict, 'holds')}, not for {_those(verdict, 'fails')}"]
     parts += [crossing(each) for each in verdict.crossings]
     if verdict.reason and verdict.findings:
-        parts.append(verdict.reason)
+        parts.append(_short(verdict.reason))
     if emulated and verdict.findings:
         parts.append(_LABEL[0].upper() + _LABEL[1:])
     return " ".join(f"{part.rstrip('.')}." for part in parts)
+
+
+def _short(reason: str) -> str:
+    """What a runtime says may be long: the table of what was not measured has all of it."""
+    return textwrap.shorten(reason, _LONGEST_REASON, placeholder=" …")
 
 
 def _those(verdict: Verdict, outcome: str) -> str:
@@ -387,8 +397,7 @@ def study_json(study: Study) -> dict[str, Any]:
             for key in ("board", "target", "system", "emulated", "measured_at", "command")
         },
         "rounds": study.rounds,
-        "runs": study.runs,
-        "disturbed": study.disturbed,
+        "busy": list(study.busy),
         "folder": study.folder,
         "models": [
             {"name": each.name, "multiply_accumulates": each.work, "file": each.path.name}

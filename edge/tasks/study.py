@@ -22,6 +22,7 @@ from edge.tasks import command
         "longest": "begin no further round after so long, such as 13m, if there are enough",
         "batch": "examples in a large batch",
         "seed": "of the random order",
+        "tensorflow": "also send TensorFlow's library over a link, 0.9 GB",
         "output": "a .md file for the report",
         "wait": command.WAIT,
         "json": command.JSON,
@@ -38,6 +39,7 @@ def study(
     longest: str = "13m",
     batch: str = "32",
     seed: str = "1",
+    tensorflow: bool = False,
     output: str | None = None,
     wait: str = "0",
     json: bool = False,
@@ -69,11 +71,11 @@ def study(
     wait_s = command.seconds("--wait", wait)
     target = board_module.load(board, host=host)
     paths = [command.path(each) for each in model] or study_module.bundled()
-    found = deploy.models(paths, report.progress)
+    deploy.models(paths, report.progress)
     asked = study_module.Asked(
-        *(claims, study_module.subjects([item.path for item in found]), found),
-        *(most, large, longest_s),
+        *(claims, study_module.subjects(paths), most, large, longest_s),
         own=bool(model),
+        heavy=tensorflow,
         seed=order,
     )
     library = build_module.host_library(report.progress)

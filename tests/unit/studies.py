@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +15,16 @@ from edge.claim import Case, Claim
 ROUNDS = 10
 
 BUILDS = ("tflite-runtime-2.14.0", "ai-edge-litert-2.1.0")
-SMALL = [subject(Path(f"mlp-{variant}.tflite"), 6_000) for variant in ("float32", "int8")]
-LARGE = [subject(Path(f"net-{variant}.tflite"), 300_000_000) for variant in ("float32", "int8")]
+
+
+def _subjects(family: str, work: int) -> list[Subject]:
+    float32, int8 = (subject(Path(f"{family}-{v}.tflite"), work) for v in ("float32", "int8"))
+    keras, saved = Path(f"{family}.keras"), Path(family)
+    return [dataclasses.replace(float32, keras=keras, saved=saved), int8]
+
+
+SMALL = _subjects("mlp", 6_000)
+LARGE = _subjects("net", 300_000_000)
 WAYS = (
     Way("tflite", "litert-2.1.0"),
     Way("tflite", "litert-2.1.0", xnnpack=False),

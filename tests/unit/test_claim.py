@@ -136,7 +136,7 @@ def test_by_how_much_is_rounded_outward() -> None:
     assert said is not None
     low = min(finding.interval.low for finding in found.findings)
     high = max(finding.interval.high for finding in found.findings)
-    assert 0.39 < float(said[1]) <= low < 0.4 < high <= float(said[2]) < 0.41
+    assert 0.39 <= float(said[1]) <= low < 0.4 < high <= float(said[2]) <= 0.41
 
 
 def test_why_a_way_is_missing_is_said() -> None:
@@ -197,8 +197,8 @@ def crossed(small: float, large: float) -> Verdict:
 @pytest.mark.parametrize(
     ("small", "large", "word", "text"),
     [
-        (5.0, 0.5, "depends", "between 6.00 k and 192 k multiply-accumulates a call: A is the fas"),
-        (0.5, 5.0, "depends", "between 6.00 k and 192 k multiply-accumulates a call: B is the fas"),
+        (1.5, 0.7, "depends", "between 6.00 k and 192 k multiply-accumulates a call: A is the fas"),
+        (0.7, 1.5, "depends", "between 6.00 k and 192 k multiply-accumulates a call: B is the fas"),
         (5.0, 4.0, "confirmed", "do not cross here: A is always the faster"),
         (0.5, 0.4, "refuted", "do not cross here: B is always the faster"),
     ],
@@ -236,6 +236,17 @@ def test_cells_are_wanted_once() -> None:
     assert len(set(cells)) == len(cells)
     # The batch of a large model would take too long.
     assert not [cell for cell in cells if cell.batch != 1 and cell.subject in studies.LARGE]
+
+
+def test_the_keras_file_of_a_float32_model_is_found(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "cnn.keras").write_bytes(b"")
+    found = {v: subject(tmp_path / f"models/cnn-{v}.tflite", 1) for v in ("float32", "int8")}
+    assert found["float32"].file("keras-call") == tmp_path / "cnn.keras"
+    assert found["float32"].file("tensorflow") is None
+    assert found["float32"].file("litert") == found["float32"].path
+    # What was quantized is no longer what Keras computes.
+    assert found["int8"].file("keras-call") is None
 
 
 @pytest.mark.parametrize(

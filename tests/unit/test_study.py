@@ -20,6 +20,7 @@ from tests.unit import studies
 
 # --- ways -----------------------------------------------------------------------------------------
 
+TFLITE = ("tflite", "litert", "python", "native")
 PYTHON = (
     b'{"edge_python": 1, "version": "3.11.2", "implementation": "cpython", "flags": "",'
     b' "elf": "2/183", "numpy": "1.24.2", "missing": "", "executable": "/usr/bin/python3"}\n'
@@ -32,13 +33,15 @@ def on(name: str, transport: FakeTransport) -> Session:
 
 def test_a_board_without_python_is_asked_what_it_can_answer() -> None:
     nothing = FakeTransport().on(("python3",), exit_code=127)
-    found, missing = study.ways(on("rpi4", nothing))
+    found, missing = study.ways(on("rpi4", nothing), TFLITE, print)
     assert {way.engine for way in found} == {"tflite", "litert"}
     assert "has no python3" in missing["python"] and "has no python3" in missing["native"]
 
 
 def test_a_board_with_python_has_every_build_for_it() -> None:
-    found, missing = study.ways(on("rpi4", FakeTransport().on(("python3",), stdout=PYTHON)))
+    found, missing = study.ways(
+        on("rpi4", FakeTransport().on(("python3",), stdout=PYTHON)), TFLITE, print
+    )
     names = {way.name for way in found}
     assert "litert" not in missing and "python" not in missing
     for name in (
@@ -55,18 +58,32 @@ def test_a_board_with_python_has_every_build_for_it() -> None:
 
 def test_a_runtime_that_has_nothing_for_a_board_is_no_error() -> None:
     other = PYTHON.replace(b"3.11.2", b"3.13.1").replace(b"2/183", b"2/62")
-    found, missing = study.ways(on("localhost", FakeTransport().on(("python3",), stdout=other)))
+    found, missing = study.ways(
+        on("localhost", FakeTransport().on(("python3",), stdout=other)), TFLITE, print
+    )
     assert "tflite" not in {way.engine for way in found}
     assert "x86_64" in missing["tflite"]
     # tflite-runtime has no wheel for this Python, and nothing else exports the method.
     assert "3.13" in missing["native"] and "python" not in missing
 
 
+def test_tensorflow_goes_over_no_link_unless_it_may() -> None:
+    board_of = on("rpi4", FakeTransport().on(("python3",), stdout=PYTHON))
+    engines = ("tensorflow", "keras-call", "nonsense")
+    found, missing = study.ways(board_of, engines, print)
+    assert found == () and set(missing) == set(engines)
+    assert "0.9 GB: --tensorflow sends it" in missing["tensorflow"]
+    assert "this machine" in missing["keras-call"] or "localhost" in missing["keras-call"]
+    assert missing["nonsense"] == "edge has no engine nonsense"
+    found, missing = study.ways(board_of, engines, print, heavy=True)
+    assert [way.engine for way in found] == ["tensorflow"] and "tensorflow" not in missing
+
+
 def test_a_lost_link_is_no_missing_way() -> None:
     gone = FakeTransport()
     gone.cut(UnreachableError("gone"))
     with pytest.raises(UnreachableError):
-        study.ways(on("rpi4", gone))
+        study.ways(on("rpi4", gone), TFLITE, print)
 
 
 # --- models and limits ----------------------------------------------------------------------------
@@ -127,9 +144,10 @@ def test_a_cell_that_was_left_out_is_not_waited_for() -> None:
     cells = [Cell(way, studies.SMALL[0]) for way in studies.WAYS[:3]]
     told = Told(said.append, cells, 10, clock_s=lambda: 0.0)
     told.turn(0)
-    told.left_out()
+    told.left_out(0)
     told.turn(1)
-    assert said[0].startswith("cell 1 of 30") and " of 20" in said[1]
+    # Its one turn was one.
+    assert said[0].startswith("cell 1 of 30") and said[1].startswith("cell 2 of 21")
 
 
 # --- the report -----------------------------------------------------------------------------------
@@ -144,10 +162,10 @@ def made(tmp_path: Path, *, emulated: bool = False, seed: int = 1) -> Study:
     measured: dict[Cell, Figures] = {
         cell: studies.figures(1e3 * 1.37 ** (seed * number % 17), 0.05, number)
         for number, cell in enumerate(claim_module.wanted(claims, stock))
-        if number % 5 or cell.phase
+        if number % 5 and cell.way.engine != "numpy"
     }
     refused = {
-        cell: "the runtime refuses it"
+        cell: "the runtime | refuses it"
         for cell in claim_module.wanted(claims, stock)
         if cell not in measured
     }
@@ -166,8 +184,7 @@ def made(tmp_path: Path, *, emulated: bool = False, seed: int = 1) -> Study:
         splits={},
         verdicts=verdicts,
         remarks=("a | remark",),
-        runs=100,
-        disturbed=7,
+        busy=(0.02, 0.31, 0.29),
     )
 
 
@@ -212,7 +229,7 @@ def test_every_sentence_follows_from_its_table(in_folder: Path) -> None:
     assert {"depends", "not asked"} <= words
     # The cells' medians are those of the json.
     assert len(told["cells"]) == len(found.measured)
-    assert told["refused"][0]["why"] == "the runtime refuses it"
+    assert told["refused"][0]["why"] == "the runtime | refuses it"
 
 
 def test_the_summary_has_each_verdict(in_folder: Path) -> None:
@@ -245,13 +262,34 @@ def test_markdown_is_well_formed(in_folder: Path) -> None:
         len({len(re.split(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
         for table in tables
     )
-    assert "in 7 of 100 runs" in text
-    assert "a | remark" in text and "the runtime refuses it" in text
+    assert "they took 29 % (from 2 to 31 %) of the processors" in text
+    assert "a | remark" in text and r"the runtime \| refuses it" in text
 
 
-def test_a_quiet_machine_is_said_to_be_one(in_folder: Path) -> None:
-    quiet = dataclasses.replace(made(in_folder), disturbed=0)
-    assert "No other program took more than 5 %" in report.markdown(quiet)
+def test_a_quiet_board_is_said_to_be_one(in_folder: Path) -> None:
+    quiet = dataclasses.replace(made(in_folder), busy=(0.01, 0.0))
+    assert "The board was quiet: other programs took 0 %" in report.markdown(quiet)
+    # Where nobody looked, nothing is said.
+    unknown = report.markdown(dataclasses.replace(made(in_folder), busy=()))
+    assert "quiet: other" not in unknown and "Other programs ran" not in unknown
+
+
+STAT = "cpu  100 0 50 {idle} 10 0 0 0 0 0\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "share"),
+    [
+        (STAT.format(idle=1000) + "cpu  130 0 60 1060 10 0 0 0 0 0\n", [0.4]),
+        (STAT.format(idle=1000) + "cpu  100 0 50 1090 20 0 0 0 0 0\n", [0.0]),
+        (STAT.format(idle=1000) * 2, []),
+        ("cpu 1 2\ncpu 3 4\n", []),
+        ("", []),
+    ],
+)
+def test_what_others_take_is_read_off_the_ticks(said: str, share: list[float]) -> None:
+    session = on("rpi4", FakeTransport().on(("sh",), stdout=said.encode()))
+    assert study._others(session) == pytest.approx(share)
 
 
 def test_it_is_printed_for_a_terminal_too(
