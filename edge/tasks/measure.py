@@ -536,6 +536,7 @@ def sweep(
     batch: str = "1,2,4,8,16,32",
     threads: str = "1",
     xnnpack: bool = True,
+    ops: str | None = None,
     count: str = "300",
     duration: str = "5",
     warmup: str = "10",
@@ -557,7 +558,7 @@ def sweep(
     from edge import sweep as sweep_module
     from edge.report import sweep as sweep_report
 
-    options = command.options(signature, shape, "0", threads, xnnpack, delegate)
+    options = command.options(signature, shape, "0", threads, xnnpack, delegate, ops)
     plan = command.plan(
         options,
         count=count,

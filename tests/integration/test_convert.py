@@ -19,6 +19,7 @@ from edge.convert import Conversion, Request
 from edge.errors import UsageError
 from edge.scoring import Classes
 from examples.digits import dataset as digits
+from examples.mobilenet import dataset as mobilenet
 
 KERAS = digits.FOLDER / "cnn.keras"
 
@@ -196,7 +197,7 @@ def test_what_is_no_model_after_all(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.keras"]
 
 
-def test_the_record_of_mobilenet_is_about_the_committed_files() -> None:
+def test_the_record_of_mobilenet_is_true_of_the_committed_files() -> None:
     folder = Path(__file__).parents[2] / "examples/mobilenet"
     record = json.loads((folder / "accuracies.json").read_text(encoding="utf-8"))
     assert record["source"]["sha256"] == convert.source(folder / "mobilenet.keras").sha256
@@ -204,3 +205,13 @@ def test_the_record_of_mobilenet_is_about_the_committed_files() -> None:
         about = model.read(folder.parents[1] / entry["path"]).about
         assert about is not None and about.source_sha256 == record["source"]["sha256"]
         assert entry["score"]["top1"] > 0.95
+    entry = next(e for e in record["variants"] if e["name"] == "float32")
+    heldout = digits.load_heldout()
+    here = reference.compute(
+        folder / "mobilenet-float32.tflite",
+        {mobilenet.INPUT: mobilenet.upscaled(heldout.images)},
+        keep=False,
+    )
+    (scores,) = here.outputs.values()
+    right = float((scores.argmax(axis=1) == heldout.labels).mean())
+    assert abs(right - entry["score"]["top1"]) <= 0.01
