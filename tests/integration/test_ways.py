@@ -78,11 +78,11 @@ def test_numpy_answers_as_the_reference_and_int8_to_the_last_bit(
 ) -> None:
     opened: Session = request.getfixturevalue(place)
     # An emulated Python takes long to import numpy.
-    pattern = "*.tflite" if place == "here" else "*-int8.tflite"
+    pattern = "*.tflite" if place == "here" else "cnn-int8.tflite"
     paths = sorted(DIGITS.glob(pattern))
     release = _release(opened, "numpy", *paths)
     with deploy.staged(opened, release, print):
-        assert len(release.models) == len(paths) >= 2
+        assert len(release.models) == len(paths) > 0
         for model in release.models:
             expected = reference.compute(model.path)
             got, report = runner.infer(opened, release, model, expected.inputs_file, each=False)
