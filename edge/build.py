@@ -81,8 +81,8 @@ def runner(
     flags = _flags(target.cflags if cflags is None else cflags)
     tuned = target.lto if lto is None else lto
     arguments = chain.cmake_arguments(glibc=target.glibc, mcpu=target.mcpu, lto=tuned, cflags=flags)
-    compiler = _compiler(arguments)
-    _check_cores(target, chain, _cores(compiler))
+    compiler = compiler_of(arguments)
+    check_cores(target, chain, cores_of(compiler))
     recipe = _recipe(chain, compiler, target.glibc, target.mcpu, tuned, flags)
     return _build(chain, recipe, arguments, progress)
 
@@ -95,7 +95,7 @@ def host_library(progress: Callable[[str], None]) -> abi.Library:
 def _open_host_library(progress: Callable[[str], None]) -> abi.Library:
     chain = toolchain.load("zig", platform.machine())
     arguments = chain.cmake_arguments(glibc="2.28", mcpu="generic")
-    recipe = _recipe(chain, _compiler(arguments), "2.28", "generic", False, ())
+    recipe = _recipe(chain, compiler_of(arguments), "2.28", "generic", False, ())
     return abi.Library(_build(chain, recipe, arguments, progress).library)
 
 
@@ -146,18 +146,18 @@ def _compile(
     with layout.exclusive(tree, progress):
         if not (tree / "build.ninja").exists():
             progress(f"configuring {what}")
-            _call(
+            call(
                 [
                     *(tool("cmake"), "-G", "Ninja", "-S", str(source), "-B", str(tree)),
                     *("-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_MAKE_PROGRAM={ninja}", *arguments),
                 ],
                 what,
             )
-        pending = _call([ninja, "-C", str(tree), "-n"], what)
+        pending = call([ninja, "-C", str(tree), "-n"], what)
         compiled = "no work to do" not in pending
         if compiled:
             progress(f"compiling {what}")
-            _call([ninja, "-C", str(tree)], what)
+            call([ninja, "-C", str(tree)], what)
     binary = artifact.of_file(tree / "edge-run", RUNNER_PLACE, executable=True)
     return Build(binary, tree / "libedge.so", recipe, compiled)
 
@@ -173,7 +173,7 @@ def _recipe(
     lto: bool,
     cflags: tuple[str, ...],
 ) -> Recipe:
-    target = _target(compiler)
+    target = target_of(compiler)
     return Recipe(
         toolchain=chain.name,
         target=target,
@@ -181,7 +181,7 @@ def _recipe(
         mcpu=mcpu,
         lto=lto,
         cflags=cflags,
-        compiler=_version(compiler),
+        compiler=version_of(compiler),
         sources=_hash_sources(layout.firmware_dir(), chain.files),
     )
 
@@ -197,27 +197,27 @@ def _flags(text: str) -> tuple[str, ...]:
 
 
 @once
-def _compiler(arguments: tuple[str, ...]) -> tuple[str, ...]:
+def compiler_of(arguments: tuple[str, ...]) -> tuple[str, ...]:
     """The command that the toolchain file chooses; nothing is configured for it."""
     script = layout.data_dir("toolchains") / "compiler.cmake"
-    said = _call([tool("cmake"), *arguments, "-P", str(script)], "edge-run")
+    said = call([tool("cmake"), *arguments, "-P", str(script)], "edge-run")
     return tuple(said.split("\n")[:-1])
 
 
 @once
-def _version(compiler: tuple[str, ...]) -> str:
-    said = _call([*compiler, "--version"], "edge-run").partition("\n")[0].strip()
+def version_of(compiler: tuple[str, ...]) -> str:
+    said = call([*compiler, "--version"], "edge-run").partition("\n")[0].strip()
     if "c++" in compiler[1:]:  # zig is many compilers, this one is clang
         zig = compiler[: compiler.index("c++", 1)]
-        return f"zig {_call([*zig, 'version'], 'edge-run').strip()} ({said})"
+        return f"zig {call([*zig, 'version'], 'edge-run').strip()} ({said})"
     return said
 
 
 @once
-def _target(compiler: tuple[str, ...]) -> str:
+def target_of(compiler: tuple[str, ...]) -> str:
     if "-target" in compiler:
         return compiler[compiler.index("-target") + 1]
-    return _call([*compiler, "-dumpmachine"], "edge-run").strip()
+    return call([*compiler, "-dumpmachine"], "edge-run").strip()
 
 
 def _hash_sources(firmware: Path, toolchain_files: Iterable[Path]) -> str:
@@ -239,7 +239,7 @@ def _hash_sources(firmware: Path, toolchain_files: Iterable[Path]) -> str:
 
 
 @once
-def _cores(compiler: tuple[str, ...]) -> frozenset[str]:
+def cores_of(compiler: tuple[str, ...]) -> frozenset[str]:
     """The cores that a compiler knows, from its complaint about one that does not exist."""
     command = [*compiler, "-mcpu=no-such-core", "-fsyntax-only", "-x", "c++", os.devnull]
     return parse_cores(_run(command).stderr)
@@ -253,7 +253,7 @@ def parse_cores(complaint: str) -> frozenset[str]:
     return frozenset(name.replace("_", "-") for name in listed)
 
 
-def _check_cores(target: Board, chain: Toolchain, known: frozenset[str]) -> None:
+def check_cores(target: Board, chain: Toolchain, known: frozenset[str]) -> None:
     """:raises UsageError: the compiler lists its cores, and the board's is none of them."""
     for key, value in (("mcpu", target.mcpu), ("cpu", target.cpu)):
         core = value.partition("+")[0].replace("_", "-")
@@ -300,18 +300,18 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
         raise HostError(f"can't run {command[0]}: {error.strerror}") from None
 
 
-def _call(command: list[str], what: str) -> str:
+def call(command: list[str], what: str) -> str:
     result = _run(command)
     output = result.stdout + result.stderr
     if result.returncode != 0:
         log = layout.logs_dir() / "build.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(output, encoding="utf-8")
-        raise HostError(f"can't build {what}: {_first_error(output)} (whole output: {log})")
+        raise HostError(f"can't build {what}: {first_error(output)} (whole output: {log})")
     return output
 
 
-def _first_error(output: str) -> str:
+def first_error(output: str) -> str:
     lines = [line.strip() for line in output.strip().splitlines()]
     for number, line in enumerate(lines):
         if line.startswith("CMake Error") and number + 1 < len(lines):

@@ -16,6 +16,7 @@ from edge import (
     history,
     layout,
     model,
+    operators,
     preflight,
     python,
     reference,
@@ -202,7 +203,7 @@ def stack(
     if choice.library is not None:
         files.append(runtime.own_library(choice.library, engine))
     elif not chosen.module:
-        files.append(runtime.fetch(chosen, target.arch, progress))
+        files.append(runtime.fetch(chosen, target, progress))
     else:
         assert interpreter is not None  # engines of Python's are refused without
         script = Script(interpreter.program, chosen.module, chosen.native_symbol)
@@ -229,6 +230,7 @@ def prepare(
     facts: Facts | None = None,
 ) -> Release:
     """A release of ``found``, the models, with what runs them: see :func:`stack`."""
+    _insist_on_operators(target, found, choice, interpreter)
     made = stack(target, progress, choice=choice, interpreter=interpreter, facts=facts)
     return release.make(
         target.arch,
@@ -242,10 +244,20 @@ def prepare(
     )
 
 
+def _insist_on_operators(
+    target: Board, found: Sequence[Artifact], choice: Choice, interpreter: Python | None
+) -> None:
+    """:raises UsageError: a model needs what the runtime's library was built without."""
+    _, chosen = _choose(target, choice, interpreter)
+    if choice.library is None and chosen.order is not None and chosen.order.operators:
+        for item in found:
+            operators.insist(item.path, chosen.order.operators, chosen.name)
+
+
 def _fits(candidate: Runtime, arch: str, interpreter: Python | None) -> bool:
     if interpreter is not None and candidate.module:
         return runtime.has_wheel(candidate, interpreter)
-    return arch in candidate.wheels
+    return arch in candidate.architectures
 
 
 def prepared(

@@ -1,9 +1,9 @@
-"""Runtime: what executes models, pinned by version and sha256, taken out of wheels.
+"""Runtime: what executes models, pinned by version and sha256, taken out of wheels or compiled.
 
 The mere existence of ``edge/runtimes/<name>.toml``, or of ``runtimes/<name>.toml`` in the working
-directory, creates a runtime. There are two kinds: a library that edge-run opens, and a module for
-the board's own Python, whose wheels are listed in the file ``<name>.lock`` beside it, written by
-``python -m edge.runtime lock <name>``.
+directory, creates a runtime. There are three kinds: a library in a wheel and one that is compiled
+for the board, which edge-run opens, and a module for the board's own Python, whose wheels are
+listed in the file ``<name>.lock`` beside it, written by ``python -m edge.runtime lock <name>``.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge import artifact, layout, toml, wheels
+from edge import artifact, layout, tflite, toml, wheels
 from edge.artifact import Artifact, ElfFacts
+from edge.board import Board
 from edge.errors import EdgeError, HostError, UsageError
 from edge.python import Python
 from edge.wheels import Wheel
@@ -35,7 +36,10 @@ PLACE = "lib/libtflite.so"
 PACKAGES_PLACE = "python"
 """Folder of a release with unpacked wheels."""
 
-_PREFERRED = ("litert-2.1.0", "litert-2.3.0", "tflite-runtime-2.14.0", "ai-edge-litert-2.1.0")
+_PREFERRED = (
+    *("litert-2.1.0", "litert-2.3.0", "tflite-2.14.1"),
+    *("tflite-runtime-2.14.0", "ai-edge-litert-2.1.0"),
+)
 _PYTHONS = tuple(f"3.{minor}" for minor in range(9, 15))
 _ARCHITECTURES = ("aarch64", "armv7l", "x86_64")
 
@@ -66,6 +70,7 @@ class Runtime:
 
     :ivar wheels: architecture -> the wheel that holds the library.
     :ivar libraries: architecture -> the library's path in it.
+    :ivar order: what is compiled for a board, if no wheel holds the library.
     :ivar module: of the interpreter, such as ``tflite_runtime.interpreter``.
     :ivar native_symbol: the interpreter's own method, if its library exports it.
     :ivar requirement: the module's package, pinned.
@@ -80,6 +85,7 @@ class Runtime:
     engine: str
     wheels: dict[str, Wheel] = field(default_factory=dict)
     libraries: dict[str, str] = field(default_factory=dict)
+    order: tflite.Order | None = None
     module: str = ""
     native_symbol: str | None = None
     requirement: str = ""
@@ -93,6 +99,11 @@ class Runtime:
         """Those that can use it."""
         return (self.engine, *(["native"] if self.native_symbol else []))
 
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """Those that it has a library for."""
+        return tflite.ARCHITECTURES if self.order is not None else tuple(sorted(self.wheels))
+
 
 def load(name: str) -> Runtime:
     """:raises UsageError: no such runtime, or a wrong key in its file."""
@@ -103,6 +114,15 @@ def load(name: str) -> Runtime:
             f"or write runtimes/{name}.toml"
         )
     return _parse(name, known[name], toml.read(known[name]))
+
+
+def names() -> tuple[str, ...]:
+    return tuple(layout.definitions("runtimes", ".toml"))
+
+
+def is_own(name: str) -> bool:
+    """Whether its file is the user's, in the working directory."""
+    return layout.definitions("runtimes", ".toml")[name].parent == Path("runtimes")
 
 
 def for_engine(engine: str) -> tuple[str, ...]:
@@ -130,6 +150,8 @@ def _preference(name: str) -> int:
 def _parse(name: str, path: Path, table: dict[str, Any]) -> Runtime:
     if table.get("engine") == "python":
         return _parse_python(name, path, table)
+    if "source" in table:
+        return _parse_compiled(name, path, table)
     _check(path, table, {"description": str, "engine": str, "wheel": dict}, {"features": dict})
     if table["engine"] not in ENGINES or table["engine"] in IN_PYTHON:
         raise UsageError(
@@ -149,6 +171,31 @@ def _parse(name: str, path: Path, table: dict[str, Any]) -> Runtime:
         table["engine"],
         wheels=found,
         libraries=libraries,
+        features=_features(path, table),
+    )
+
+
+def _parse_compiled(name: str, path: Path, table: dict[str, Any]) -> Runtime:
+    texts = dict.fromkeys(("description", "engine"), str)
+    _check(path, table, {**texts, "source": dict}, {"features": dict})
+    if table["engine"] != "tflite":
+        raise UsageError(f"{path}: engine = {table['engine']!r}: what is compiled is for tflite")
+    given = table["source"]
+    _check(
+        *(path, given, {"name": str}, {"tree": str, "operators": list, "mcpu": str}, "source."),
+    )
+    operators = given.get("operators", [])
+    if not all(isinstance(each, str) for each in operators):
+        raise UsageError(f'{path}: source.operators must be a list such as ["CONV_2D"]')
+    order = tflite.Order(
+        given["name"],
+        Path(given["tree"]) if "tree" in given else None,
+        tuple(sorted(set(operators))),
+        given.get("mcpu"),
+    )
+    return Runtime(
+        *(name, table["description"], table["engine"]),
+        order=order,
         features=_features(path, table),
     )
 
@@ -227,24 +274,28 @@ def _check(
 # --- libraries ------------------------------------------------------------------------------------
 
 
-def fetch(runtime: Runtime, arch: str, progress: Callable[[str], None]) -> Artifact:
-    """The runtime's library for ``arch``, from the cache or the package index.
+def fetch(runtime: Runtime, target: Board, progress: Callable[[str], None]) -> Artifact:
+    """The runtime's library for a board: from the cache, the package index, or compiled.
 
     :raises UsageError: the runtime has no library for this architecture.
-    :raises HostError: the download failed, or did not have the pinned sha256.
+    :raises HostError: the download failed, or did not have the pinned sha256; or the compiler did.
     """
+    arch = target.arch
     if runtime.engine in IN_PYTHON:
         raise UsageError(
             f"runtime {runtime.name} is a Python package, not a library: use --engine python"
         )
-    if arch not in runtime.wheels:
+    if arch not in runtime.architectures:
         fit = _built_for(arch)
         raise UsageError(
             f"runtime {runtime.name} has no library for {arch} "
-            f"(it has: {', '.join(sorted(runtime.wheels))}); for {arch} there is "
+            f"(it has: {', '.join(runtime.architectures)}); for {arch} there is "
             + (f"--runtime {', '.join(fit)}" if fit else "none: bring one of your own with --lib")
         )
-    path = wheels.member(runtime.wheels[arch], runtime.libraries[arch], progress)
+    if runtime.order is not None:
+        return artifact.of_file(tflite.library(runtime.order, target, progress).path, PLACE)
+    path = _largest_library(runtime, arch, progress)
+    assert path is not None
     return artifact.of_file(path, PLACE)
 
 
@@ -254,14 +305,14 @@ def _built_for(arch: str) -> tuple[str, ...]:
     return tuple(
         name
         for name in known
-        if arch in load(name).wheels or any(p.arch == arch for p in load(name).packages)
+        if arch in load(name).architectures or any(p.arch == arch for p in load(name).packages)
     )
 
 
 def _without_python(arch: str) -> str:
     """Flags that need no Python on a board of ``arch``."""
     for engine in ("tflite", "litert"):
-        if any(arch in load(name).wheels for name in for_engine(engine)):
+        if any(arch in load(name).architectures for name in for_engine(engine)):
             return f"--engine {engine}"
     return f"--engine tflite --lib FILE (edge knows no library for {arch})"
 
@@ -305,9 +356,11 @@ def needs(arch: str, progress: Callable[[str], None]) -> Iterator[tuple[str, Elf
 
 
 def _largest_library(runtime: Runtime, arch: str, progress: Callable[[str], None]) -> Path | None:
-    """The library that does the work; None if there is none for this architecture."""
+    """The library that does the work; None if there is none for this architecture in a wheel."""
     if runtime.engine not in IN_PYTHON:
-        return fetch(runtime, arch, progress).path if arch in runtime.wheels else None
+        if arch not in runtime.wheels:
+            return None
+        return wheels.member(runtime.wheels[arch], runtime.libraries[arch], progress)
     for package in runtime.packages:
         if package.arch == arch and package.wheel.project == _project(runtime):
             found = wheels.unpacked(package.wheel, progress).rglob("*.so")

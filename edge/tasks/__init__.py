@@ -8,11 +8,23 @@ from __future__ import annotations
 from invoke.collection import Collection
 from invoke.program import Program
 
-from edge.tasks import boards, firmware, measure, models, qemu, releases, runs, serial
+from edge.tasks import (
+    boards,
+    firmware,
+    measure,
+    models,
+    qemu,
+    releases,
+    runs,
+    runtimes,
+    serial,
+)
 
 _runs = Collection("runs", runs.runs_show, runs.runs_compare, runs.runs_export)
 _runs.add_task(runs.runs_list, default=True)
 _qemu = Collection("qemu", qemu.up, qemu.down, qemu.status, qemu.build_image)
+_runtime = Collection("runtime", runtimes.runtime_build)
+_runtime.add_task(runtimes.runtime_list, default=True)
 namespace = Collection(
     boards.boards,
     firmware.build,
@@ -34,6 +46,7 @@ namespace = Collection(
     serial.console,
     serial.bootstrap,
     _qemu,
+    _runtime,
 )
 
 

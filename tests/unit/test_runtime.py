@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from edge import artifact, layout, runtime, toolchain
+from edge import artifact, board, layout, runtime, tflite, toolchain
+from edge.board import Board
 from edge.errors import UsageError
 from edge.python import Python
 from edge.wheels import Wheel
@@ -21,6 +23,21 @@ platform = "manylinux_2_17_aarch64"
 sha256 = "0123"
 library = "a/lib.so"
 """
+
+
+COMPILED = """
+description = "made here"
+engine = "tflite"
+
+[source]
+name = "tflite-2.14.1"
+operators = ["SOFTMAX", "CONV_2D", "SOFTMAX"]
+mcpu = "cortex-a7"
+"""
+
+
+def a_board(arch: str) -> Board:
+    return dataclasses.replace(board.load("rpi2"), arch=arch)
 
 
 @pytest.fixture
@@ -59,22 +76,53 @@ def test_a_wrong_runtime_file_is_one_clear_line(folder: Path, text: str, words: 
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
+def test_one_file_adds_a_runtime_that_is_compiled(folder: Path) -> None:
+    (folder / "mine.toml").write_text(COMPILED, encoding="utf-8")
+    mine = runtime.load("mine")
+    assert mine.order == tflite.Order(
+        "tflite-2.14.1", operators=("CONV_2D", "SOFTMAX"), mcpu="cortex-a7"
+    )
+    assert (mine.engines, mine.architectures) == (("tflite",), ("aarch64", "armv7l"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (COMPILED.replace('"tflite"', '"litert"'), "what is compiled is for tflite"),
+        (COMPILED.replace("name =", "nom ="), r"unknown key 'source\.nom'"),
+        (COMPILED.replace('["SOFTMAX", "CONV_2D", "SOFTMAX"]', "[1]"), "must be a list such as"),
+        (COMPILED + '\n[wheel.aarch64]\nlibrary = "x"\n', "unknown key 'wheel'"),
+    ],
+)
+def test_a_wrong_file_for_what_is_compiled(folder: Path, text: str, words: str) -> None:
+    (folder / "mine.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=words):
+        runtime.load("mine")
+
+
+def test_a_32_bit_board_gets_what_is_compiled_for_it() -> None:
+    for name in ("beaglebone-black", "rpi2", "rpi3-32bit"):
+        chosen = runtime.load(board.load(name).runtime)
+        assert chosen.order is not None
+        assert chosen.features["armv7l"] == ("neon",)
+
+
 def test_a_runtime_without_this_architecture(folder: Path) -> None:
     with pytest.raises(UsageError, match=r"no library for armv7l \(it has: aarch64\)"):
-        runtime.fetch(runtime.load("litert-2.1.0"), "armv7l", print)
+        runtime.fetch(runtime.load("litert-2.1.0"), a_board("armv7l"), print)
 
 
 @pytest.mark.parametrize(
     ("arch", "words"),
     [
         ("x86_64", r"for x86_64 there is --runtime litert-2\.3\.0, tflite-runtime-.*, ai-edge-"),
-        ("armv7l", r"for armv7l there is --runtime tflite-runtime-2\.14\.0$"),
+        ("armv7l", r"for armv7l there is --runtime tflite-2\.14\.1, tflite-runtime-2\.14\.0$"),
         ("riscv64", r"for riscv64 there is none: bring one of your own with --lib$"),
     ],
 )
 def test_a_runtime_for_other_processors_names_those_that_fit(arch: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        runtime.fetch(runtime.load("litert-2.1.0"), arch, print)
+        runtime.fetch(runtime.load("litert-2.1.0"), a_board(arch), print)
 
 
 def test_an_unknown_runtime_names_the_known_ones() -> None:
@@ -90,7 +138,7 @@ def test_a_wheel_in_the_cache_is_used_only_with_its_pinned_hash(folder: Path) ->
     cached.write_bytes(b"tampered with")
     # Fetching it again needs a process, which a unit test refuses: the bad file was not taken.
     with pytest.raises(AssertionError, match="start no process"):
-        runtime.fetch(runtime.load("mine"), "aarch64", print)
+        runtime.fetch(runtime.load("mine"), a_board("aarch64"), print)
     assert not cached.exists()
 
 
@@ -191,9 +239,9 @@ def test_numpy_goes_along_where_the_boards_own_will_not_do(
         (board_python("3.14"), ["use --engine tflite"]),
         (board_python("3.14", arch="x86_64"), ["use --engine litert"]),
         (board_python(arch="riscv64"), ["for aarch64, armv7l;", "--engine tflite --lib FILE"]),
-        (board_python("3.13", arch="armv7l"), ["edge knows no library for armv7l"]),
+        (board_python("3.13", arch="armv7l"), ["use --engine tflite"]),
         (board_python(arch="armv7l", numpy=None), ["no wheel of numpy for armv7l", "apt install"]),
-        (board_python(arch="armv7l", numpy=None), ["or use --engine tflite --lib FILE"]),
+        (board_python(arch="armv7l", numpy=None), ["or use --engine tflite"]),
         (board_python(arch="armv7l", numpy="2.1"), ["its own is 2.1"]),
     ],
 )
@@ -236,7 +284,7 @@ def test_engines_have_their_runtimes_in_an_order() -> None:
 
 def test_a_library_is_no_package_and_a_package_no_library(folder: Path) -> None:
     with pytest.raises(UsageError, match="--engine python"):
-        runtime.fetch(runtime.load("tflite-runtime-2.14.0"), "aarch64", print)
+        runtime.fetch(runtime.load("tflite-runtime-2.14.0"), a_board("aarch64"), print)
     with pytest.raises(UsageError, match="--engine tflite"):
         runtime.fetch_packages(runtime.load("litert-2.1.0"), board_python(), print)
 
