@@ -203,7 +203,7 @@ def stack(
     if choice.library is not None:
         files.append(runtime.own_library(choice.library, engine))
     elif not chosen.module:
-        files.append(runtime.fetch(chosen, target, progress))
+        files += runtime.libraries(chosen, target, progress)
     else:
         assert interpreter is not None  # engines of Python's are refused without
         script = Script(interpreter.program, chosen.module, chosen.native_symbol)
@@ -213,7 +213,7 @@ def stack(
             *_packages(chosen, interpreter, facts, progress),
         ]
     files += _delegate_files(choice.delegate, engine)
-    if facts is not None:
+    if facts is not None and chosen.packaged is None:  # which brings its own
         needs = [artifact.elf_facts(file.path) for file in files if file.loaded]
         files += support.files(target.arch, facts, needs, progress)
     name = chosen.name if choice.library is None else f"file:{choice.library.name}"

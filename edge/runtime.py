@@ -1,9 +1,10 @@
 """Runtime: what executes models, pinned by version and sha256, taken out of wheels or compiled.
 
 The mere existence of ``edge/runtimes/<name>.toml``, or of ``runtimes/<name>.toml`` in the working
-directory, creates a runtime. There are three kinds: a library in a wheel and one that is compiled
-for the board, which edge-run opens, and a module for the board's own Python, whose wheels are
-listed in the file ``<name>.lock`` beside it, written by ``python -m edge.runtime lock <name>``.
+directory, creates a runtime. There are four kinds: a library in a wheel, one that is compiled for
+the board, and one out of Debian packages, which edge-run opens; and a module for the board's own
+Python. What is pinned of the last two is listed in the file ``<name>.lock`` beside it, written by
+``python -m edge.runtime lock <name>``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge import artifact, layout, tflite, toml, wheels
+from edge import artifact, debian, layout, packaged, tflite, toml, wheels
 from edge.artifact import Artifact, ElfFacts
 from edge.board import Board
 from edge.errors import EdgeError, HostError, UsageError
@@ -32,6 +33,9 @@ IN_PYTHON = ("python", "native")
 
 PLACE = "lib/libtflite.so"
 """Where the runtime library stands in a release."""
+
+_BESIDE = "lib"
+"""Folder of a release with what the library needs besides."""
 
 PACKAGES_PLACE = "python"
 """Folder of a release with unpacked wheels."""
@@ -71,6 +75,7 @@ class Runtime:
     :ivar wheels: architecture -> the wheel that holds the library.
     :ivar libraries: architecture -> the library's path in it.
     :ivar order: what is compiled for a board, if no wheel holds the library.
+    :ivar packaged: the Debian packages that hold the library, if neither is so.
     :ivar module: of the interpreter, such as ``tflite_runtime.interpreter``.
     :ivar native_symbol: the interpreter's own method, if its library exports it.
     :ivar requirement: the module's package, pinned.
@@ -86,6 +91,7 @@ class Runtime:
     wheels: dict[str, Wheel] = field(default_factory=dict)
     libraries: dict[str, str] = field(default_factory=dict)
     order: tflite.Order | None = None
+    packaged: packaged.Packaged | None = None
     module: str = ""
     native_symbol: str | None = None
     requirement: str = ""
@@ -102,7 +108,11 @@ class Runtime:
     @property
     def architectures(self) -> tuple[str, ...]:
         """Those that it has a library for."""
-        return tflite.ARCHITECTURES if self.order is not None else tuple(sorted(self.wheels))
+        if self.order is not None:
+            return tflite.ARCHITECTURES
+        if self.packaged is not None:
+            return tuple(sorted(packaged.ARCHITECTURES))
+        return tuple(sorted(self.wheels))
 
 
 def load(name: str) -> Runtime:
@@ -152,6 +162,8 @@ def _parse(name: str, path: Path, table: dict[str, Any]) -> Runtime:
         return _parse_python(name, path, table)
     if "source" in table:
         return _parse_compiled(name, path, table)
+    if "debian" in table:
+        return _parse_packaged(name, path, table)
     _check(path, table, {"description": str, "engine": str, "wheel": dict}, {"features": dict})
     if table["engine"] not in ENGINES or table["engine"] in IN_PYTHON:
         raise UsageError(
@@ -196,6 +208,23 @@ def _parse_compiled(name: str, path: Path, table: dict[str, Any]) -> Runtime:
     return Runtime(
         *(name, table["description"], table["engine"]),
         order=order,
+        features=_features(path, table),
+    )
+
+
+def _parse_packaged(name: str, path: Path, table: dict[str, Any]) -> Runtime:
+    texts = dict.fromkeys(("description", "engine"), str)
+    _check(path, table, {**texts, "debian": dict}, {"features": dict})
+    given = table["debian"]
+    _check(path, given, {"suite": str, "library": str, "packages": list}, {}, "debian.")
+    lock = path.with_suffix(".lock")
+    found = packaged.Packaged(
+        *(given["suite"], given["library"], tuple(str(each) for each in given["packages"])),
+        debian.load_lock(lock) if lock.exists() else (),
+    )
+    return Runtime(
+        *(name, table["description"], table["engine"]),
+        packaged=found,
         features=_features(path, table),
     )
 
@@ -274,28 +303,41 @@ def _check(
 # --- libraries ------------------------------------------------------------------------------------
 
 
-def fetch(runtime: Runtime, target: Board, progress: Callable[[str], None]) -> Artifact:
-    """The runtime's library for a board: from the cache, the package index, or compiled.
+def libraries(
+    runtime: Runtime, target: Board, progress: Callable[[str], None]
+) -> tuple[Artifact, ...]:
+    """The runtime's library for a board, which may be compiled for it, and what it needs besides.
+
+    :raises UsageError: as :func:`fetch`.
+    :raises HostError: a download failed, or did not have the pinned sha256; or the compiler did.
+    """
+    if runtime.order is not None and target.arch in runtime.architectures:
+        return (artifact.of_file(tflite.library(runtime.order, target, progress).path, PLACE),)
+    if runtime.packaged is not None and target.arch in runtime.architectures:
+        library, *others = packaged.libraries(runtime.packaged, target.arch, progress)
+        beside = [artifact.of_file(path, f"{_BESIDE}/{path.name}") for path in others]
+        return (artifact.of_file(library, PLACE), *beside)
+    return (fetch(runtime, target.arch, progress),)
+
+
+def fetch(runtime: Runtime, arch: str, progress: Callable[[str], None]) -> Artifact:
+    """The library for ``arch`` out of a wheel, from the cache or the package index.
 
     :raises UsageError: the runtime has no library for this architecture.
-    :raises HostError: the download failed, or did not have the pinned sha256; or the compiler did.
+    :raises HostError: the download failed, or did not have the pinned sha256.
     """
-    arch = target.arch
     if runtime.engine in IN_PYTHON:
         raise UsageError(
             f"runtime {runtime.name} is a Python package, not a library: use --engine python"
         )
-    if arch not in runtime.architectures:
+    if arch not in runtime.wheels:
         fit = _built_for(arch)
         raise UsageError(
             f"runtime {runtime.name} has no library for {arch} "
             f"(it has: {', '.join(runtime.architectures)}); for {arch} there is "
             + (f"--runtime {', '.join(fit)}" if fit else "none: bring one of your own with --lib")
         )
-    if runtime.order is not None:
-        return artifact.of_file(tflite.library(runtime.order, target, progress).path, PLACE)
-    path = _largest_library(runtime, arch, progress)
-    assert path is not None
+    path = wheels.member(runtime.wheels[arch], runtime.libraries[arch], progress)
     return artifact.of_file(path, PLACE)
 
 
@@ -358,9 +400,7 @@ def needs(arch: str, progress: Callable[[str], None]) -> Iterator[tuple[str, Elf
 def _largest_library(runtime: Runtime, arch: str, progress: Callable[[str], None]) -> Path | None:
     """The library that does the work; None if there is none for this architecture in a wheel."""
     if runtime.engine not in IN_PYTHON:
-        if arch not in runtime.wheels:
-            return None
-        return wheels.member(runtime.wheels[arch], runtime.libraries[arch], progress)
+        return fetch(runtime, arch, progress).path if arch in runtime.wheels else None
     for package in runtime.packages:
         if package.arch == arch and package.wheel.project == _project(runtime):
             found = wheels.unpacked(package.wheel, progress).rglob("*.so")
@@ -484,13 +524,19 @@ def _range(versions: list[str]) -> str:
 
 
 def lock(name: str, progress: Callable[[str], None]) -> Path:
-    """Look up the newest wheels that the runtime's file allows, and pin them beside it.
+    """Look up the newest wheels or packages that the runtime's file allows; pin them beside it.
 
-    :raises UsageError: no such runtime, or it is a library.
+    :raises UsageError: no such runtime, or its file pins everything itself.
     """
     chosen = load(name)
+    path = layout.definitions("runtimes", ".toml")[name].with_suffix(".lock")
+    if chosen.packaged is not None:
+        pinned = packaged.resolve(chosen.packaged, progress)
+        heading = f"Written by: python -m edge.runtime lock {name}"
+        path.write_text(debian.dump_lock(pinned, heading), encoding="utf-8")
+        return path
     if chosen.engine not in IN_PYTHON:
-        raise UsageError(f"runtime {name} is a library: its file pins its wheels itself")
+        raise UsageError(f"runtime {name} has no lock file: its own file pins it")
     numpy = f"numpy>={chosen.numpy[0]},<{chosen.numpy[1]}"
     found: list[Package] = []
     for python in _PYTHONS:
@@ -502,7 +548,6 @@ def lock(name: str, progress: Callable[[str], None]) -> Path:
             found.append(Package(arch, module))
             if (array := wheels.resolve(numpy, python, arch)) is not None:
                 found.append(Package(arch, array))
-    path = layout.definitions("runtimes", ".toml")[name].with_suffix(".lock")
     path.write_text(lock_text(name, found), encoding="utf-8")
     return path
 

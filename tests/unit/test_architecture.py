@@ -34,7 +34,7 @@ FLOORS = (
         "edge.samples",
         "edge.console",
     ),
-    ("edge.tflite",),
+    ("edge.tflite", "edge.packaged"),
     ("edge.runtime", "edge.environment", "edge.stats", "edge.steady", "edge.qemu"),
     ("edge.snapshot",),
     ("edge.store", "edge.machine", "edge.run", "edge.release", "edge.split", "edge.preflight"),
