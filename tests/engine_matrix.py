@@ -85,13 +85,17 @@ class Cell:
     text: str = ""
 
 
-def fill(opened: Session, engine: str, wanted: Sequence[Kind]) -> Iterator[Cell]:
+def fill(
+    opened: Session, engine: str, wanted: Sequence[Kind], runtime_name: str | None = None
+) -> Iterator[Cell]:
     """The cells of one engine on one board.
+
+    :param runtime_name: another runtime than the engine's first.
 
     An engine that has no runtime for the board refuses all kinds with the same words.
     """
     name = opened.board.name
-    choice = Choice(engine=engine)
+    choice = Choice(engine=engine, runtime=runtime_name)
     with tempfile.TemporaryDirectory() as folder:
         paths = []
         for kind in wanted:
