@@ -81,8 +81,8 @@ def runner(
     flags = _flags(target.cflags if cflags is None else cflags)
     tuned = target.lto if lto is None else lto
     arguments = chain.cmake_arguments(glibc=target.glibc, mcpu=target.mcpu, lto=tuned, cflags=flags)
-    compiler = _compiler(arguments)
-    _check_cores(target, chain, _cores(compiler))
+    compiler = compiler_of(arguments)
+    check_cores(target, chain, cores_of(compiler))
     recipe = _recipe(chain, compiler, target.glibc, target.mcpu, tuned, flags)
     return _build(chain, recipe, arguments, progress)
 
@@ -117,8 +117,8 @@ def kernels(
     flags = _flags(target.cflags if cflags is None else cflags)
     tuned = target.lto if lto is None else lto
     arguments = chain.cmake_arguments(glibc=target.glibc, mcpu=target.mcpu, lto=tuned, cflags=flags)
-    compiler = _compiler(arguments)
-    _check_cores(target, chain, _cores(compiler))
+    compiler = compiler_of(arguments)
+    check_cores(target, chain, cores_of(compiler))
     recipe = _recipe(chain, compiler, target.glibc, target.mcpu, tuned, flags)
     return _kernels(chain, recipe, arguments, folder, names, progress)
 
@@ -148,7 +148,7 @@ def _kernels(
         for line in refused.output.strip().splitlines():
             progress(line)
         raise UsageError(
-            f"--ops {folder} does not compile: {_first_error(refused.output)} (whole output: "
+            f"--ops {folder} does not compile: {first_error(refused.output)} (whole output: "
             f"{refused.log})"
         ) from None
     return Kernels(tree / "libops.so", made, compiled)
@@ -172,7 +172,7 @@ def _open_host_library(progress: Callable[[str], None]) -> abi.Library:
 def _host() -> tuple[Toolchain, tuple[str, ...], Recipe]:
     chain = toolchain.load("zig", platform.machine())
     arguments = chain.cmake_arguments(glibc="2.28", mcpu="generic")
-    return chain, arguments, _recipe(chain, _compiler(arguments), "2.28", "generic", False, ())
+    return chain, arguments, _recipe(chain, compiler_of(arguments), "2.28", "generic", False, ())
 
 
 _host_library: Once[abi.Library] = Once()
@@ -240,18 +240,18 @@ def _grow(
     with layout.exclusive(tree, progress):
         if not (tree / "build.ninja").exists():
             progress(f"configuring {what}")
-            _call(
+            call(
                 [
                     *(tool("cmake"), "-G", "Ninja", "-S", str(source), "-B", str(tree)),
                     *("-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_MAKE_PROGRAM={ninja}", *arguments),
                 ],
                 what,
             )
-        pending = _call([ninja, "-C", str(tree), "-n"], what)
+        pending = call([ninja, "-C", str(tree), "-n"], what)
         compiled = "no work to do" not in pending
         if compiled:
             progress(f"compiling {what}")
-            _call([ninja, "-C", str(tree)], what)
+            call([ninja, "-C", str(tree)], what)
     return tree, compiled
 
 
@@ -266,7 +266,7 @@ def _recipe(
     lto: bool,
     cflags: tuple[str, ...],
 ) -> Recipe:
-    target = _target(compiler)
+    target = target_of(compiler)
     return Recipe(
         toolchain=chain.name,
         target=target,
@@ -274,7 +274,7 @@ def _recipe(
         mcpu=mcpu,
         lto=lto,
         cflags=cflags,
-        compiler=_version(compiler),
+        compiler=version_of(compiler),
         sources=_hash_sources(layout.firmware_dir(), chain.files),
     )
 
@@ -290,27 +290,27 @@ def _flags(text: str) -> tuple[str, ...]:
 
 
 @once
-def _compiler(arguments: tuple[str, ...]) -> tuple[str, ...]:
+def compiler_of(arguments: tuple[str, ...]) -> tuple[str, ...]:
     """The command that the toolchain file chooses; nothing is configured for it."""
     script = layout.data_dir("toolchains") / "compiler.cmake"
-    said = _call([tool("cmake"), *arguments, "-P", str(script)], "edge-run")
+    said = call([tool("cmake"), *arguments, "-P", str(script)], "edge-run")
     return tuple(said.split("\n")[:-1])
 
 
 @once
-def _version(compiler: tuple[str, ...]) -> str:
-    said = _call([*compiler, "--version"], "edge-run").partition("\n")[0].strip()
+def version_of(compiler: tuple[str, ...]) -> str:
+    said = call([*compiler, "--version"], "edge-run").partition("\n")[0].strip()
     if "c++" in compiler[1:]:  # zig is many compilers, this one is clang
         zig = compiler[: compiler.index("c++", 1)]
-        return f"zig {_call([*zig, 'version'], 'edge-run').strip()} ({said})"
+        return f"zig {call([*zig, 'version'], 'edge-run').strip()} ({said})"
     return said
 
 
 @once
-def _target(compiler: tuple[str, ...]) -> str:
+def target_of(compiler: tuple[str, ...]) -> str:
     if "-target" in compiler:
         return compiler[compiler.index("-target") + 1]
-    return _call([*compiler, "-dumpmachine"], "edge-run").strip()
+    return call([*compiler, "-dumpmachine"], "edge-run").strip()
 
 
 def _hash_kernels(folder: Path, toolchain_files: Iterable[Path]) -> str:
@@ -348,7 +348,7 @@ def _digest(named: Mapping[str, Path]) -> str:
 
 
 @once
-def _cores(compiler: tuple[str, ...]) -> frozenset[str]:
+def cores_of(compiler: tuple[str, ...]) -> frozenset[str]:
     """The cores that a compiler knows, from its complaint about one that does not exist."""
     command = [*compiler, "-mcpu=no-such-core", "-fsyntax-only", "-x", "c++", os.devnull]
     return parse_cores(_run(command).stderr)
@@ -362,7 +362,7 @@ def parse_cores(complaint: str) -> frozenset[str]:
     return frozenset(name.replace("_", "-") for name in listed)
 
 
-def _check_cores(target: Board, chain: Toolchain, known: frozenset[str]) -> None:
+def check_cores(target: Board, chain: Toolchain, known: frozenset[str]) -> None:
     """:raises UsageError: the compiler lists its cores, and the board's is none of them."""
     for key, value in (("mcpu", target.mcpu), ("cpu", target.cpu)):
         core = value.partition("+")[0].replace("_", "-")
@@ -409,7 +409,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
         raise HostError(f"can't run {command[0]}: {error.strerror}") from None
 
 
-def _call(command: list[str], what: str) -> str:
+def call(command: list[str], what: str) -> str:
     result = _run(command)
     output = result.stdout + result.stderr
     if result.returncode != 0:
@@ -424,11 +424,11 @@ class _Refused(HostError):
     """A compiler's, or CMake's: its output is there, too."""
 
     def __init__(self, what: str, output: str, log: Path) -> None:
-        super().__init__(f"can't build {what}: {_first_error(output)} (whole output: {log})")
+        super().__init__(f"can't build {what}: {first_error(output)} (whole output: {log})")
         self.output, self.log = output, log
 
 
-def _first_error(output: str) -> str:
+def first_error(output: str) -> str:
     lines = [line.strip() for line in output.strip().splitlines()]
     for number, line in enumerate(lines):
         if line.startswith("CMake Error") and number + 1 < len(lines):

@@ -17,6 +17,7 @@ from edge import (
     history,
     layout,
     model,
+    operators,
     ops,
     preflight,
     python,
@@ -226,8 +227,7 @@ def stack(
     if choice.library is not None:
         files.append(runtime.own_library(choice.library, engine))
     elif not chosen.module:
-        files.append(runtime.fetch(chosen, target.arch, progress))
-        files += runtime.fetch_beside(chosen, target.arch, progress)
+        files += runtime.libraries(chosen, target, progress)
     else:
         assert interpreter is not None  # engines of Python's are refused without
         script = Script(interpreter.program, chosen.module, chosen.native_symbol)
@@ -249,7 +249,7 @@ def stack(
         )
         files.append(kernels.artifact)
         recipe["ops"] = dataclasses.asdict(kernels.recipe)
-    if facts is not None:
+    if facts is not None and chosen.packaged is None:  # which brings its own
         needs = [artifact.elf_facts(file.path) for file in files if file.loaded]
         files += support.files(target.arch, facts, needs, progress)
     name = chosen.name if choice.library is None else f"file:{choice.library.name}"
@@ -268,6 +268,7 @@ def prepare(
     """A release of ``found``, the models, with what runs them: see :func:`stack`."""
     engine, _ = _choose(target, choice, interpreter)
     _check_kinds(found, engine)
+    _insist_on_operators(target, found, choice, interpreter)
     written = forward.files(found) if engine == "numpy" else ()  # before anything is built
     made = stack(target, progress, choice=choice, interpreter=interpreter, facts=facts)
     return release.make(
@@ -300,10 +301,20 @@ _KINDS = {
 }
 
 
+def _insist_on_operators(
+    target: Board, found: Sequence[Artifact], choice: Choice, interpreter: Python | None
+) -> None:
+    """:raises UsageError: a model needs what the runtime's library was built without."""
+    _, chosen = _choose(target, choice, interpreter)
+    if choice.library is None and chosen.order is not None and chosen.order.operators:
+        for item in found:
+            operators.insist(item.path, chosen.order.operators, chosen.name)
+
+
 def _fits(candidate: Runtime, arch: str, interpreter: Python | None) -> bool:
     if interpreter is not None and candidate.module:
         return runtime.has_wheel(candidate, interpreter)
-    return arch in candidate.wheels
+    return arch in candidate.architectures
 
 
 def prepared(

@@ -100,13 +100,18 @@ class Cell:
     text: str = ""
 
 
-def fill(opened: Session, engine: str, wanted: Sequence[Kind]) -> Iterator[Cell]:
+def fill(
+    opened: Session, engine: str, wanted: Sequence[Kind], runtime_name: str | None = None
+) -> Iterator[Cell]:
     """The cells of one engine on one board.
+
+    :param runtime_name: another runtime than the engine's first.
 
     An engine that has no runtime for the board refuses all kinds with the same words; engine numpy
     refuses some models before there is a release.
     """
     name = opened.board.name
+    choice = Choice(engine=engine, runtime=runtime_name)
     with tempfile.TemporaryDirectory() as folder:
         refused: dict[str, str] = {}
         paths: dict[str, Path] = {}
@@ -114,7 +119,7 @@ def fill(opened: Session, engine: str, wanted: Sequence[Kind]) -> Iterator[Cell]
             path = Path(folder) / f"{kind.name.replace(' ', '-')}.tflite"
             path.write_bytes(kind.model)
             try:
-                _release(opened, engine, [path])
+                _release(opened, choice, [path])
             except UsageError as error:
                 refused[kind.name] = str(error).removeprefix(f"{path}: ")
             else:
@@ -127,7 +132,7 @@ def fill(opened: Session, engine: str, wanted: Sequence[Kind]) -> Iterator[Cell]
                 yield Cell(name, engine, "", kind.name, state, text)
         if not paths:
             return
-        release = _release(opened, engine, list(paths.values()))
+        release = _release(opened, choice, list(paths.values()))
         with deploy.staged(opened, release, _told):
             runs = [kind for kind in wanted if kind.name in paths]
             for kind, model in zip(runs, release.models, strict=True):
@@ -135,8 +140,7 @@ def fill(opened: Session, engine: str, wanted: Sequence[Kind]) -> Iterator[Cell]
                 yield Cell(name, engine, release.runtime, kind.name, state, text)
 
 
-def _release(opened: Session, engine: str, paths: list[Path]) -> Release:
-    choice = Choice(engine=engine)
+def _release(opened: Session, choice: Choice, paths: list[Path]) -> Release:
     return deploy.prepare(
         opened.board,
         deploy.models(paths, _told),

@@ -237,8 +237,8 @@ def test_a_32_bit_board_computes_in_python(command: Command, tmp_path: Path) -> 
     assert told["engine"] == "python"
     with np.load(tmp_path / "y.npz") as there:
         assert agreement.compare("mlp-int8", dict(there), here).ok
-    # There is no library with the TfLite C API for it.
-    refused(command(*words, "--engine", "tflite"), 2, "armv7l")
+    # There is no LiteRT for it.
+    refused(command(*words, "--engine", "litert"), 2, "armv7l")
 
 
 # ---- bench --------------------------------------------------------------------------------------

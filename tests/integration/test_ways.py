@@ -111,8 +111,7 @@ def test_an_operator_that_numpy_has_not_is_refused_before_anything_is_sent(
 def edge_run() -> list[str]:
     """The runner with TensorFlow's library, where the cache has it: it is too large to be sent."""
     chosen = runtime.load("tensorflow-2.20.0")
-    (framework,) = runtime.fetch_beside(chosen, "x86_64", print)
-    library = runtime.fetch(chosen, "x86_64", print)
+    library, framework = runtime.libraries(chosen, board.load("localhost"), print)
     assert framework.path.parent == library.path.parent
     program = build.runner(board.load("localhost"), print).runner.path
     return [str(program), "infer", "--engine", "tensorflow", "--lib", str(library.path)]
