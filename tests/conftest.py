@@ -29,9 +29,11 @@ GUEST = "test-qemu-virt"
 
 
 LONGEST = (
-    *("test_ci_docs", "test_bundle", "test_machine", "test_bootstrap", "test_qemu_commands"),
+    *("test_ci_docs", "test_tutorial", "test_source_builds", "test_convert", "test_study"),
+    *("test_bundle", "test_machine", "test_bootstrap", "test_qemu_commands", "test_custom_ops"),
     *("test_engines", "test_faults", "test_deploy", "test_emulated_boards", "test_runner"),
     *("test_commands", "test_build", "test_console", "test_fleet", "test_python_engines"),
+    *("test_ways", "test_evaluate", "test_packaged"),
     *("test_compare", "test_runs", "test_store", "test_fuzz", "test_litert", "test_hostile"),
 )
 """The files that take longest come first: side by side, the rest fills the gaps."""

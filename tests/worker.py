@@ -12,7 +12,10 @@ from pathlib import Path
 
 from edge import layout
 
-SHARED = ("builds", "elf", "environments", "images", "packages", "tools", "wheels")
+SHARED = (
+    *("builds", "elf", "environments", "exports", "images", "libraries", "packages", "sources"),
+    *("tools", "wheels"),
+)
 
 
 def settle() -> None:
