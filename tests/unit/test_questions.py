@@ -57,6 +57,18 @@ def test_reports_go_one_level_down() -> None:
     assert questions.deeper("# a\n\n# b\n## c\nno #\n") == "## a\n\n## b\n### c\nno #\n"
 
 
+def test_a_boards_part_is_replaced_alone() -> None:
+    page = questions.page(
+        {"localhost": "## localhost: a\n\n### x\n", "qemu-virt": "## qemu-virt: b\n"}
+    )
+    assert page.startswith(questions.head())
+    old = questions.parts(page)
+    assert old == {"localhost": "## localhost: a\n\n### x\n", "qemu-virt": "## qemu-virt: b\n"}
+    new = questions.part("# qemu-virt (EMULATED): c\n", {"emulated": True, "claims": []})
+    again = questions.page(old | {"qemu-virt": new})
+    assert questions.parts(again) == {**old, "qemu-virt": "## qemu-virt (EMULATED): c\n"}
+
+
 def test_the_head_names_every_topic() -> None:
     head = questions.head()
     for name, question in TOPICS.items():
