@@ -361,7 +361,7 @@ class Told:
         total = self.most * (len(self.cells) - len(self._out))
         total += sum(self._turns[each] for each in self._out)
         text = f"cell {self._done + 1} of {total}"
-        if (left_s := self.left_s(total)) is not None:
+        if (left_s := self.left_s(arm)) is not None:
             text += f", about {_time(left_s)} left"
         self.tell(f"{text}: {self.cells[arm].name}")
 
@@ -379,12 +379,19 @@ class Told:
         """Of the cells so far, each as it took the last time."""
         return sum(self._took_s.values())
 
-    def left_s(self, total: int) -> float | None:
-        """None: nothing was measured yet."""
+    def left_s(self, arm: int) -> float | None:
+        """With the turn of ``arm`` that begins: each cell as it took the last time, and those that
+        had no turn yet as the others on average. None: nothing was measured yet."""
         if not self._took_s:
             return None
         mean_s = self.round_s() / len(self._took_s)
-        return max(0.0, (total - self._done) * mean_s)
+        turns = {each: self.most - self._turns.get(each, 0) for each in range(len(self.cells))}
+        turns[arm] += 1
+        return sum(
+            count * self._took_s.get(each, mean_s)
+            for each, count in turns.items()
+            if each not in self._out
+        )
 
 
 def _time(seconds: float) -> str:
