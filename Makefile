@@ -2,14 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+JOBS ?= 4
 
 .PHONY: demo test check firmware lock questions clean
 
 demo: $(VENV)/ready ## build, boot an emulated board, deploy over SSH, measure, show the table
 	$(BIN)/python -m examples.digits.demo
 
-test: check ## the whole test suite
-	$(BIN)/python -m pytest
+test: check ## the whole test suite, four files side by side: most of it waits for emulated boards
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/ready ## linters and types
 	$(BIN)/ruff check

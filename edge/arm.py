@@ -67,6 +67,7 @@ def _arm(given: argparse.Namespace, text: str, plan: Plan, model: str | None) ->
         threads=given.threads,
         xnnpack=not given.no_xnnpack,
         delegate=None if given.delegate is None else options.delegate(given.delegate),
+        ops=given.ops,
     )
     options.check(opened)
     wanted = dataclasses.replace(
@@ -92,13 +93,14 @@ def _arm(given: argparse.Namespace, text: str, plan: Plan, model: str | None) ->
         given.toolchain,
         given.lto or None,
         given.cflags,
+        None if opened.ops is None else Path(opened.ops),
     )
     return Arm(text, Path(named), choice, wanted)
 
 
 def _parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for name in ("model", "engine", "runtime", "lib", "delegate", "signature", "toolchain"):
+    for name in ("model", "engine", "runtime", "lib", "delegate", "signature", "toolchain", "ops"):
         made.add_argument(f"--{name}")
     made.add_argument("--cflags")
     made.add_argument("--threads", type=_whole, default=1)

@@ -162,6 +162,21 @@ def elf_facts(path: Path) -> ElfFacts:
         raise UsageError(f"{path} is no program or library (ELF file): {error}") from None
 
 
+def section(path: Path, name: str) -> bytes:
+    """The content of an ELF file's section; empty if it has none of this name.
+
+    :raises UsageError: no ELF file, or a damaged one.
+    """
+    try:
+        with path.open("rb") as file:
+            found = ELFFile(file).get_section_by_name(name)
+            return b"" if found is None else bytes(found.data())
+    except OSError as error:
+        raise UsageError(f"can't read {path}: {error.strerror}; check the path") from None
+    except (ELFError, ValueError, KeyError, AttributeError) as error:
+        raise UsageError(f"{path} is no program or library (ELF file): {error}") from None
+
+
 def _elf_facts(path: Path) -> ElfFacts:
     kept = layout.elf_dir() / f"{hash_file(path)}.{_ELF_FORMAT}.json"
     if (found := _recalled(kept)) is None:

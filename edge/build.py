@@ -13,7 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,10 +81,77 @@ def runner(
     flags = _flags(target.cflags if cflags is None else cflags)
     tuned = target.lto if lto is None else lto
     arguments = chain.cmake_arguments(glibc=target.glibc, mcpu=target.mcpu, lto=tuned, cflags=flags)
-    compiler = _compiler(arguments)
-    _check_cores(target, chain, _cores(compiler))
+    compiler = compiler_of(arguments)
+    check_cores(target, chain, cores_of(compiler))
     recipe = _recipe(chain, compiler, target.glibc, target.mcpu, tuned, flags)
     return _build(chain, recipe, arguments, progress)
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The library that a build made of the user's kernels.
+
+    :ivar compiled: False if everything was up to date.
+    """
+
+    path: Path
+    recipe: Recipe
+    compiled: bool = field(compare=False)
+
+
+def kernels(
+    target: Board,
+    folder: Path,
+    names: Sequence[str],
+    progress: Callable[[str], None],
+    *,
+    toolchain_name: str | None = None,
+    lto: bool | None = None,
+    cflags: str | None = None,
+) -> Kernels:
+    """Build one library of the sources ``names`` in ``folder``; the rest as for :func:`runner`.
+
+    :raises UsageError: a source does not compile; ``progress`` has had the compiler's lines.
+    """
+    chain = toolchain.load(toolchain_name or target.toolchain, target.arch)
+    flags = _flags(target.cflags if cflags is None else cflags)
+    tuned = target.lto if lto is None else lto
+    arguments = chain.cmake_arguments(glibc=target.glibc, mcpu=target.mcpu, lto=tuned, cflags=flags)
+    compiler = compiler_of(arguments)
+    check_cores(target, chain, cores_of(compiler))
+    recipe = _recipe(chain, compiler, target.glibc, target.mcpu, tuned, flags)
+    return _kernels(chain, recipe, arguments, folder, names, progress)
+
+
+def host_kernels(folder: Path, names: Sequence[str], progress: Callable[[str], None]) -> Kernels:
+    """:func:`kernels` for this machine, with what made :func:`host_library`."""
+    chain, arguments, recipe = _host()
+    return _kernels(chain, recipe, arguments, folder, names, progress)
+
+
+def _kernels(
+    chain: Toolchain,
+    recipe: Recipe,
+    arguments: tuple[str, ...],
+    folder: Path,
+    names: Sequence[str],
+    progress: Callable[[str], None],
+) -> Kernels:
+    given = folder.resolve()
+    arguments = (*arguments, f"-DEDGE_OPS={';'.join(names)}", f"-DEDGE_OPS_FOLDER={given}")
+    made = dataclasses.replace(recipe, sources=_hash_kernels(given, chain.files))
+    source = layout.firmware_dir() / "ops"
+    try:
+        what = f"the kernels in {folder} for {_described(chain, recipe)}"
+        tree, compiled = _grow(chain, made, arguments, source, what, progress)
+    except _Refused as refused:
+        for line in refused.output.strip().splitlines():
+            progress(line)
+        raise UsageError(
+            f"--ops {folder} does not compile: {first_error(refused.output)} (whole output: "
+            f"{refused.log})"
+        ) from None
+    return Kernels(tree / "libops.so", made, compiled)
 
 
 def host_library(progress: Callable[[str], None]) -> abi.Library:
@@ -92,11 +159,20 @@ def host_library(progress: Callable[[str], None]) -> abi.Library:
     return _host_library.get((), lambda: _open_host_library(progress))
 
 
+def host_library_file(progress: Callable[[str], None]) -> Path:
+    """The file of :func:`host_library`, for other programs of this machine."""
+    chain, arguments, recipe = _host()
+    return _build(chain, recipe, arguments, progress).library
+
+
 def _open_host_library(progress: Callable[[str], None]) -> abi.Library:
+    return abi.Library(host_library_file(progress))
+
+
+def _host() -> tuple[Toolchain, tuple[str, ...], Recipe]:
     chain = toolchain.load("zig", platform.machine())
     arguments = chain.cmake_arguments(glibc="2.28", mcpu="generic")
-    recipe = _recipe(chain, _compiler(arguments), "2.28", "generic", False, ())
-    return abi.Library(_build(chain, recipe, arguments, progress).library)
+    return chain, arguments, _recipe(chain, compiler_of(arguments), "2.28", "generic", False, ())
 
 
 _host_library: Once[abi.Library] = Once()
@@ -127,16 +203,34 @@ def _compile(
     arguments: tuple[str, ...],
     progress: Callable[[str], None],
 ) -> Build:
-    source = layout.firmware_dir()
+    what = f"edge-run for {_described(chain, recipe)}"
+    tree, compiled = _grow(chain, recipe, arguments, layout.firmware_dir(), what, progress)
+    binary = artifact.of_file(tree / "edge-run", RUNNER_PLACE, executable=True)
+    return Build(binary, tree / "libedge.so", recipe, compiled)
+
+
+def _described(chain: Toolchain, recipe: Recipe) -> str:
+    with_what = [f"glibc {recipe.glibc}"] if recipe.glibc else []
+    with_what += [recipe.mcpu, *(["lto"] if recipe.lto else []), *recipe.cflags]
+    return f"{chain.arch} with {chain.name} ({', '.join(with_what)})"
+
+
+def _grow(
+    chain: Toolchain,
+    recipe: Recipe,
+    arguments: tuple[str, ...],
+    source: Path,
+    what: str,
+    progress: Callable[[str], None],
+) -> tuple[Path, bool]:
+    """The build tree of a CMake project, up to date; and whether it was not before."""
     # One tree per source folder, compiler and set of flags: switching boards never rebuilds the
     # others. A configured tree follows neither its compiler nor its toolchain files.
     key = hashlib.sha256("\0".join([str(source), recipe.compiler, *arguments]).encode())
     for path in chain.files:
         key.update(path.read_bytes())
-    tree = layout.builds_dir() / f"{chain.name}-{chain.arch}-{key.hexdigest()[:12]}"
-    with_what = [f"glibc {recipe.glibc}"] if recipe.glibc else []
-    with_what += [recipe.mcpu, *(["lto"] if recipe.lto else []), *recipe.cflags]
-    what = f"edge-run for {chain.arch} with {chain.name} ({', '.join(with_what)})"
+    # Resolved: CMake writes down where the tree is, and a link that led there may be gone tomorrow.
+    tree = layout.builds_dir().resolve() / f"{chain.name}-{chain.arch}-{key.hexdigest()[:12]}"
     ninja = tool("ninja")
     try:
         tree.mkdir(parents=True, exist_ok=True)
@@ -146,20 +240,19 @@ def _compile(
     with layout.exclusive(tree, progress):
         if not (tree / "build.ninja").exists():
             progress(f"configuring {what}")
-            _call(
+            call(
                 [
                     *(tool("cmake"), "-G", "Ninja", "-S", str(source), "-B", str(tree)),
                     *("-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_MAKE_PROGRAM={ninja}", *arguments),
                 ],
                 what,
             )
-        pending = _call([ninja, "-C", str(tree), "-n"], what)
+        pending = call([ninja, "-C", str(tree), "-n"], what)
         compiled = "no work to do" not in pending
         if compiled:
             progress(f"compiling {what}")
-            _call([ninja, "-C", str(tree)], what)
-    binary = artifact.of_file(tree / "edge-run", RUNNER_PLACE, executable=True)
-    return Build(binary, tree / "libedge.so", recipe, compiled)
+            call([ninja, "-C", str(tree)], what)
+    return tree, compiled
 
 
 # --- the recipe ---------------------------------------------------------------------------------
@@ -173,7 +266,7 @@ def _recipe(
     lto: bool,
     cflags: tuple[str, ...],
 ) -> Recipe:
-    target = _target(compiler)
+    target = target_of(compiler)
     return Recipe(
         toolchain=chain.name,
         target=target,
@@ -181,7 +274,7 @@ def _recipe(
         mcpu=mcpu,
         lto=lto,
         cflags=cflags,
-        compiler=_version(compiler),
+        compiler=version_of(compiler),
         sources=_hash_sources(layout.firmware_dir(), chain.files),
     )
 
@@ -197,27 +290,39 @@ def _flags(text: str) -> tuple[str, ...]:
 
 
 @once
-def _compiler(arguments: tuple[str, ...]) -> tuple[str, ...]:
+def compiler_of(arguments: tuple[str, ...]) -> tuple[str, ...]:
     """The command that the toolchain file chooses; nothing is configured for it."""
     script = layout.data_dir("toolchains") / "compiler.cmake"
-    said = _call([tool("cmake"), *arguments, "-P", str(script)], "edge-run")
+    said = call([tool("cmake"), *arguments, "-P", str(script)], "edge-run")
     return tuple(said.split("\n")[:-1])
 
 
 @once
-def _version(compiler: tuple[str, ...]) -> str:
-    said = _call([*compiler, "--version"], "edge-run").partition("\n")[0].strip()
+def version_of(compiler: tuple[str, ...]) -> str:
+    said = call([*compiler, "--version"], "edge-run").partition("\n")[0].strip()
     if "c++" in compiler[1:]:  # zig is many compilers, this one is clang
         zig = compiler[: compiler.index("c++", 1)]
-        return f"zig {_call([*zig, 'version'], 'edge-run').strip()} ({said})"
+        return f"zig {call([*zig, 'version'], 'edge-run').strip()} ({said})"
     return said
 
 
 @once
-def _target(compiler: tuple[str, ...]) -> str:
+def target_of(compiler: tuple[str, ...]) -> str:
     if "-target" in compiler:
         return compiler[compiler.index("-target") + 1]
-    return _call([*compiler, "-dumpmachine"], "edge-run").strip()
+    return call([*compiler, "-dumpmachine"], "edge-run").strip()
+
+
+def _hash_kernels(folder: Path, toolchain_files: Iterable[Path]) -> str:
+    """Of the user's folder, whose headers count too, and of what is ours beside it."""
+    firmware = layout.firmware_dir()
+    ours = [firmware / "ops" / "CMakeLists.txt", firmware / "src" / "cxx_runtime.cc"]
+    ours += (firmware / "include").glob("*.h")
+    named = {f"edge/{path.name}": path for path in (*ours, *toolchain_files)}
+    named.update(
+        {f"ops/{path.relative_to(folder)}": path for path in folder.rglob("*") if path.is_file()}
+    )
+    return _digest(named)
 
 
 def _hash_sources(firmware: Path, toolchain_files: Iterable[Path]) -> str:
@@ -229,6 +334,10 @@ def _hash_sources(firmware: Path, toolchain_files: Iterable[Path]) -> str:
         if path.is_file()
     }
     named.update({f"toolchains/{path.name}": path for path in toolchain_files})
+    return _digest(named)
+
+
+def _digest(named: Mapping[str, Path]) -> str:
     digest = hashlib.sha256()
     for name, path in sorted(named.items()):
         digest.update(f"{name}\0{artifact.hash_file(path)}\n".encode())
@@ -239,7 +348,7 @@ def _hash_sources(firmware: Path, toolchain_files: Iterable[Path]) -> str:
 
 
 @once
-def _cores(compiler: tuple[str, ...]) -> frozenset[str]:
+def cores_of(compiler: tuple[str, ...]) -> frozenset[str]:
     """The cores that a compiler knows, from its complaint about one that does not exist."""
     command = [*compiler, "-mcpu=no-such-core", "-fsyntax-only", "-x", "c++", os.devnull]
     return parse_cores(_run(command).stderr)
@@ -253,7 +362,7 @@ def parse_cores(complaint: str) -> frozenset[str]:
     return frozenset(name.replace("_", "-") for name in listed)
 
 
-def _check_cores(target: Board, chain: Toolchain, known: frozenset[str]) -> None:
+def check_cores(target: Board, chain: Toolchain, known: frozenset[str]) -> None:
     """:raises UsageError: the compiler lists its cores, and the board's is none of them."""
     for key, value in (("mcpu", target.mcpu), ("cpu", target.cpu)):
         core = value.partition("+")[0].replace("_", "-")
@@ -300,18 +409,26 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
         raise HostError(f"can't run {command[0]}: {error.strerror}") from None
 
 
-def _call(command: list[str], what: str) -> str:
+def call(command: list[str], what: str) -> str:
     result = _run(command)
     output = result.stdout + result.stderr
     if result.returncode != 0:
         log = layout.logs_dir() / "build.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(output, encoding="utf-8")
-        raise HostError(f"can't build {what}: {_first_error(output)} (whole output: {log})")
+        raise _Refused(what, output, log)
     return output
 
 
-def _first_error(output: str) -> str:
+class _Refused(HostError):
+    """A compiler's, or CMake's: its output is there, too."""
+
+    def __init__(self, what: str, output: str, log: Path) -> None:
+        super().__init__(f"can't build {what}: {first_error(output)} (whole output: {log})")
+        self.output, self.log = output, log
+
+
+def first_error(output: str) -> str:
     lines = [line.strip() for line in output.strip().splitlines()]
     for number, line in enumerate(lines):
         if line.startswith("CMake Error") and number + 1 < len(lines):

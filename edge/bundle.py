@@ -15,7 +15,7 @@ from typing import IO, Protocol
 
 import zstandard
 
-from edge import artifact, layout, runtime
+from edge import artifact, layout, ops, runtime
 from edge.artifact import Artifact
 from edge.board import Board
 from edge.deploy import Choice
@@ -212,7 +212,8 @@ def _script(wanted: Release, target: Board, delegate: Delegate | None) -> bytes:
     """``install.sh`` of this release: which board it is for, and how it runs a model."""
     place = None if delegate is None else delegate_place(delegate)
     flags = Options(delegate=delegate).argv(place)
-    infer = " ".join(["--engine", wanted.engine, "--lib", runtime.PLACE, *flags])
+    kernels = ["--ops", ops.PLACE] if any(a.place == ops.PLACE for a in wanted.artifacts) else []
+    infer = " ".join(["--engine", wanted.engine, "--lib", runtime.PLACE, *kernels, *flags])
     text = layout.install_script().read_text(encoding="utf-8")
     for name, value in (("board", target.name), ("arch", target.arch), ("infer", infer)):
         head, line, tail = text.partition(f"\n{name}=\n")

@@ -25,7 +25,7 @@ from edge import about, artifact, dataset, flatbuffer, layout, model, reference,
 from edge.about import About
 from edge.dataset import Dataset, Port
 from edge.errors import HostError, UsageError
-from edge.model import Model
+from edge.model import Model, Shape
 from edge.options import DEFAULT, Options
 from edge.scoring import Score
 
@@ -70,6 +70,7 @@ class Samples:
 class Request:
     """:ivar integer: quantized inputs and outputs, for int8 and int16x8.
     :ivar batch: first axis of every input where it is open; 0: it stays open.
+    :ivar shapes: input name -> shape, for axes that the source leaves open.
     :ivar data: what to judge by; None: the calibration's samples, or random ones.
     :ivar custom: leave operators that TFLite has not to custom ones.
     """
@@ -82,6 +83,7 @@ class Request:
     data: Dataset | None = None
     integer: bool = False
     batch: int = 1
+    shapes: tuple[tuple[str, Shape], ...] = ()
     signature: str | None = None
     preprocess: str | None = None
     labels: tuple[str, ...] = ()
@@ -315,6 +317,7 @@ def convert(request: Request, progress: Progress) -> Conversion:
                 "work": str(work),
                 "signature": request.signature,
                 "batch": request.batch,
+                "shapes": request.shapes,
                 "variants": request.variants,
                 "io": "integer" if request.integer else "float",
                 "custom": request.custom,
@@ -364,7 +367,7 @@ def _files(
     if request.data is not None:
         data = _saved(work / "given.npz", dataset.fit(request.data, ports))
     elif calibration is None:
-        data = _saved(work / "given.npz", _random(ports, request.batch or 1))
+        data = _saved(work / "given.npz", _random(ports))
     return {"calibration": calibration, "data": data}
 
 
@@ -383,10 +386,11 @@ def _saved(path: Path, arrays: reference.Arrays) -> dict[str, Any]:
 _RANDOM_SAMPLES = 16
 
 
-def _random(ports: Sequence[Port], batch: int) -> reference.Arrays:
+def _random(ports: Sequence[Port]) -> reference.Arrays:
     made = {}
     for port in ports:
-        shape = (batch * _RANDOM_SAMPLES, *(max(1, axis) for axis in port.shape[1:]))
+        batch, *rest = (max(1, axis) for axis in port.shape)
+        shape = (batch * _RANDOM_SAMPLES, *rest)
         made[port.name] = reference.random_input(shape, np.dtype(port.dtype).type)
     return made
 

@@ -73,7 +73,10 @@ def _keras(tf: Any, source: str) -> Any:
     try:
         model = tf.keras.models.load_model(source, compile=False)
     except Exception as error:
-        raise Refusal(f"Keras {tf.keras.__version__} can't load {source}: {_line(error)}") from None
+        raise Refusal(
+            f"Keras {tf.keras.__version__} can't load {source}: {_line(error)}; if it has classes "
+            "of your own, write a SavedModel by model.export(folder), and give the folder"
+        ) from None
     try:
         if not model.inputs or not model.outputs:
             raise ValueError
@@ -85,11 +88,11 @@ def _keras(tf: Any, source: str) -> Any:
     return model
 
 
-def _export(tf: Any, model: Any, folder: str) -> dict[str, Any]:
-    specs = [
-        tf.TensorSpec(tensor.shape, tensor.dtype, name=_clean(tensor.name))
-        for tensor in model.inputs
-    ]
+def _export(
+    tf: Any, model: Any, folder: str, request: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Write a SavedModel; with a request, of its shapes: layers then know them from the start."""
+    specs = _settled(tf, [(_clean(tensor.name), tensor) for tensor in model.inputs], request)
     # A Sequential does not say, but has one output, of its last layer.
     said = getattr(model, "output_names", None) or [model.layers[-1].name]
     names = [_clean(name) for name in said]
@@ -129,16 +132,12 @@ def _signature(tf: Any, folder: str, key: str | None) -> tuple[Any, Any]:
     return loaded, loaded.signatures[chosen]
 
 
-def _fixed(tf: Any, loaded: Any, function: Any, batch: int, folder: str) -> dict[str, Any]:
-    """Save one signature again, with its first axes set where they are open."""
-    specs = dict(function.structured_input_signature[1])
-    for name, spec in specs.items():
-        shape = list(spec.shape) if spec.shape.rank is not None else None
-        if shape is None:
-            raise Refusal(f"input {name!r} has no known number of axes, which TFLite needs")
-        if batch and shape and shape[0] is None:
-            shape[0] = batch
-        specs[name] = tf.TensorSpec(shape, spec.dtype, name=name)
+def _fixed(
+    tf: Any, loaded: Any, function: Any, request: dict[str, Any], folder: str
+) -> dict[str, Any]:
+    """Save one signature again, with the wanted shapes, and its first axes set if still open."""
+    given: dict[str, Any] = dict(function.structured_input_signature[1])
+    specs = {each.name: each for each in _settled(tf, list(given.items()), request)}
     names = list(specs)
     module = tf.Module()
     module.source = loaded
@@ -148,6 +147,30 @@ def _fixed(tf: Any, loaded: Any, function: Any, batch: int, folder: str) -> dict
     )
     tf.saved_model.save(module, folder, signatures={DEFAULT_SIGNATURE: module.call})
     return specs
+
+
+def _settled(tf: Any, inputs: list[tuple[str, Any]], request: dict[str, Any] | None) -> list[Any]:
+    """Specifications of inputs, with the axes set that the request sets."""
+    shapes, batch = (dict(request["shapes"]), request["batch"]) if request else ({}, 0)
+    names = [name for name, _ in inputs]
+    if unknown := sorted(set(shapes) - set(names)):
+        raise Refusal(f"--shape: no input {unknown[0]!r} (there are: {', '.join(names)})")
+    made = []
+    for name, tensor in inputs:
+        open_shape = tf.TensorShape(tensor.shape)
+        if open_shape.rank is None:
+            raise Refusal(f"input {name!r} has no known number of axes, which TFLite needs")
+        shape = list(open_shape)
+        if batch and shape and shape[0] is None:
+            shape[0] = batch
+        if name in shapes:
+            if not open_shape.is_compatible_with(shapes[name]):
+                raise Refusal(
+                    f"--shape {name}={_shape(shapes[name])}: the source takes {_shape(open_shape)}"
+                )
+            shape = shapes[name]
+        made.append(tf.TensorSpec(shape, tensor.dtype, name=name))
+    return made
 
 
 # --- samples -----------------------------------------------------------------------------------
@@ -204,7 +227,7 @@ def _wave(tf: Any, path: str, spec: Any, _: str) -> Any:
     return np.pad(mono, (0, length - len(mono))).reshape(shape[1:])
 
 
-def _shape(shape: list[int | None]) -> str:
+def _shape(shape: Any) -> str:
     return "x".join("?" if axis is None else str(axis) for axis in shape)
 
 
@@ -219,11 +242,11 @@ def convert(tf: Any, request: dict[str, Any]) -> dict[str, Any]:
     source = request["source"]
     if request["kind"] == "keras":
         folder = str(work / "exported")
-        _export(tf, _keras(tf, source), folder)
+        _export(tf, _keras(tf, source), folder, request)
         source = folder
     loaded, function = _signature(tf, source, request["signature"])
     fixed = str(work / "fixed")
-    specs = _fixed(tf, loaded, function, request["batch"], fixed)
+    specs = _fixed(tf, loaded, function, request, fixed)
     say(
         inputs={name: [list(spec.shape), spec.dtype.name] for name, spec in specs.items()},
         outputs={
@@ -232,7 +255,7 @@ def convert(tf: Any, request: dict[str, Any]) -> dict[str, Any]:
         },
     )
     answer = json.loads(sys.stdin.readline())
-    step = request["batch"] or 1
+    step = max((spec.shape[0] or 1 for spec in specs.values() if spec.shape.rank), default=1)
     calibration = None
     if answer["calibration"] is not None:
         calibration = _samples(tf, answer["calibration"], specs)
@@ -309,6 +332,11 @@ def _converted(
 
 def _unsupported(text: str, variant: str) -> str:
     found = sorted({name for name in re.findall(r"\btf\.([A-Z]\w+)", text)})
+    if any(name.startswith("TensorList") for name in found):
+        return (
+            f"{variant}: a recurrent layer over an axis of open length, for which TFLite has no "
+            "operator: set the length, for instance --shape words=1x20, or in the Keras model"
+        )
     if found:
         return (
             f"{variant}: TFLite has no operator for {', '.join(found)}: express it by others, or "

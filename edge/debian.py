@@ -1,8 +1,9 @@
 """Debian packages without root: a private apt, pinned by a lock file, verified by sha256.
 
-Two kinds of apt directories, and neither touches this machine's own state:
+Three kinds of apt directories, and none touches this machine's own state:
 
 * :class:`Archive`: a Debian suite for a board's architecture, from a Debian mirror.
+* :class:`Sources`: the source packages of a Debian suite.
 * :func:`unpack_host_packages`: this machine's own distribution, for tools that it lacks.
 """
 
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from edge import artifact, layout, toml
 from edge.errors import HostError, UsageError
@@ -177,13 +178,37 @@ class Package:
 
     def verify(self, path: Path) -> None:
         """:raises HostError: the file's digest is another one; the bad file is deleted."""
-        digest = artifact.hash_file(path)
-        if digest != self.sha256:
-            path.unlink()
-            raise HostError(
-                f"{path.name}: expected sha256 {self.sha256}, got {digest}; "
-                "the bad file was deleted, run again to fetch it anew"
-            )
+        _verify(path, self.sha256)
+
+
+@dataclass(frozen=True)
+class Tarball:
+    """The upstream part of a source package, and the digest that it must have.
+
+    :ivar version: of the source package, Debian's own part included.
+    :ivar path: below the mirror's address.
+    """
+
+    name: str
+    version: str
+    suite: str
+    path: str
+    size: int
+    sha256: str
+
+    def verify(self, path: Path) -> None:
+        """:raises HostError: the file's digest is another one; the bad file is deleted."""
+        _verify(path, self.sha256)
+
+
+def _verify(path: Path, sha256: str) -> None:
+    digest = artifact.hash_file(path)
+    if digest != sha256:
+        path.unlink()
+        raise HostError(
+            f"{path.name}: expected sha256 {sha256}, got {digest}; "
+            "the bad file was deleted, run again to fetch it anew"
+        )
 
 
 def load_lock(path: Path) -> tuple[Package, ...]:
@@ -248,7 +273,8 @@ class _Apt:
         for program in (argv[0], "setpriv"):
             if not shutil.which(program):
                 raise HostError(
-                    f"{program} is not on this machine: emulated boards need Debian or Ubuntu"
+                    f"{program} is not on this machine: what comes from Debian's archive "
+                    "(emulated boards, sources) needs Debian or Ubuntu here"
                 )
         environ = {**os.environ, "APT_CONFIG": str(self._config), "LC_ALL": "C"}
         read_end, write_end = os.pipe()
@@ -363,31 +389,10 @@ class Archive:
         """The private apt with a fresh, signed index; once an archive."""
         if self._apt is None:
             mirror = find_mirror()
-            keyring = _keyring(self._progress)
-            trusted = self._directory / "trusted.gpg.d"
-            trusted.mkdir(exist_ok=True)
-            shutil.copyfile(keyring, trusted / keyring.name)
-            sources = self._directory / "sources.list"
             main = f"deb {mirror.main} {self.suite} main\n"
             updates = f"deb {mirror.security} {self.suite}-security main\n"
-            sources.write_text(main + (updates if self._security else ""))
-            status = self._directory / "status"
-            status.touch()
-            apt = _Apt(
-                self._directory,
-                {
-                    "APT::Architecture": self.architecture,
-                    "APT::Architectures": self.architecture,
-                    "APT::Update::Error-Mode": "any",  # an index half fetched is a failure
-                    "Dir::State::status": str(status),
-                    "Dir::Etc::sourcelist": str(sources),
-                    "Dir::Etc::sourceparts": "/dev/null",
-                    "Dir::Etc::preferences": "/dev/null",
-                    "Dir::Etc::preferencesparts": "/dev/null",
-                    "Dir::Etc::trusted": "/dev/null",
-                    "Dir::Etc::trustedparts": str(trusted),
-                },
-            )
+            sources = main + (updates if self._security else "")
+            apt = _apt_of_suite(self._directory, self.architecture, sources, self._progress)
             what = f"reading the index of Debian {self.suite} {self.architecture}"
             self._progress(what)
             try:
@@ -397,7 +402,7 @@ class Archive:
                 if not _is_only_about(f"{self.suite}-security", self.suite, str(error)):
                     raise
                 self._progress(f"{error}; going on without {self.suite}-security")
-                sources.write_text(main)
+                apt = _apt_of_suite(self._directory, self.architecture, main, self._progress)
                 apt.run("apt-get", "update")
             self._apt = apt
         return self._apt
@@ -471,12 +476,123 @@ def _package(stanza: dict[str, str], via: str) -> Package:
     )
 
 
+def _apt_of_suite(directory: Path, architecture: str, sources: str, progress: Progress) -> _Apt:
+    """An apt that knows ``sources``, a sources.list, and trusts Debian's keys alone."""
+    keyring = _keyring(progress)
+    trusted = directory / "trusted.gpg.d"
+    trusted.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(keyring, trusted / keyring.name)
+    (directory / "sources.list").write_text(sources)
+    (directory / "status").touch()
+    return _Apt(
+        directory,
+        {
+            "APT::Architecture": architecture,
+            "APT::Architectures": architecture,
+            "APT::Update::Error-Mode": "any",  # an index half fetched is a failure
+            "Dir::State::status": str(directory / "status"),
+            "Dir::Etc::sourcelist": str(directory / "sources.list"),
+            "Dir::Etc::sourceparts": "/dev/null",
+            "Dir::Etc::preferences": "/dev/null",
+            "Dir::Etc::preferencesparts": "/dev/null",
+            "Dir::Etc::trusted": "/dev/null",
+            "Dir::Etc::trustedparts": str(trusted),
+        },
+    )
+
+
 def _keyring(progress: Progress) -> Path:
     """Debian's archive keys: this machine's, else those its distribution packages (Ubuntu does)."""
     installed = Path("/") / _KEYRING
     if installed.exists():
         return installed
     return unpack_host_packages([KEYRING_PACKAGE], progress) / _KEYRING
+
+
+# --- source packages ----------------------------------------------------------------------------
+
+_APT_HELPER = "/usr/lib/apt/apt-helper"
+_TARBALL = re.compile(
+    r"^'(?P<uri>[^']+\.orig\.tar\.\w+)' \S+ (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$",
+    re.MULTILINE,
+)
+_VERSION = re.compile(r"^'[^']+_([^'_]+)\.dsc'", re.MULTILINE)
+
+
+class Sources:
+    """The source packages of a suite, of which only what comes from upstream is taken."""
+
+    def __init__(self, suite: str, progress: Progress) -> None:
+        self.suite = suite
+        self._progress = progress
+        self._directory = layout.packages_dir() / f"{suite}-source"
+
+    def resolve(self, names: Sequence[str]) -> tuple[Tarball, ...]:
+        """The newest version of each, as the signed index says.
+
+        :raises UsageError: the suite has no such source package.
+        :raises HostError: there is no index to be had, or its signature is wrong.
+        """
+        with layout.exclusive(self._directory, self._progress):
+            mirror = find_mirror().main
+            sources = f"deb-src {mirror} {self.suite} main\n"
+            apt = _apt_of_suite(self._directory, "amd64", sources, self._progress)
+            self._progress(f"reading the index of Debian {self.suite}'s sources")
+            apt.run("apt-get", "update")
+            return tuple(self._newest(apt, name, mirror) for name in names)
+
+    def _newest(self, apt: _Apt, name: str, mirror: str) -> Tarball:
+        argv = ("apt-get", "source", "--download-only", "--print-uris", "--only-source", name)
+        shown = apt.run(*argv, check=False)
+        found = _TARBALL.search(shown)
+        version = _VERSION.search(shown)
+        if found is None or version is None:
+            raise UsageError(f"Debian {self.suite} has no source package {name}")
+        path = found["uri"].removeprefix(f"{mirror}/")
+        return Tarball(
+            *(name, unquote(version[1]), self.suite, path, int(found["size"]), found["sha256"])
+        )
+
+
+def fetch_tarballs(tarballs: Sequence[Tarball], progress: Progress) -> dict[str, Path]:
+    """The tarballs' files, verified, by the package's name.
+
+    The lock's digests say what they must be: no index is needed for it.
+
+    :raises HostError: one is not to be had, or is another one than was pinned.
+    """
+    directory = layout.packages_dir() / "tarballs"
+    with layout.exclusive(directory, progress):
+        files = {each.name: directory / unquote(PurePosixPath(each.path).name) for each in tarballs}
+        missing = []
+        for each in tarballs:
+            if files[each.name].exists():
+                each.verify(files[each.name])
+            else:
+                missing.append(each)
+        if missing:
+            mirror = find_mirror().main
+            apt = _Apt(directory / "apt", {})
+            done, total = 0, sum(each.size for each in missing)
+            for each in missing:
+                progress(f"downloading sources: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
+                _fetch_tarball(apt, mirror, each, files[each.name])
+                done += each.size
+    return files
+
+
+def _fetch_tarball(apt: _Apt, mirror: str, tarball: Tarball, target: Path) -> None:
+    part = target.with_name(f"{target.name}.part")
+    try:
+        apt.run(_APT_HELPER, "download-file", f"{mirror}/{tarball.path}", str(part))
+    except HostError as error:
+        part.unlink(missing_ok=True)
+        raise HostError(
+            f"the source of {tarball.name} {tarball.version} can't be had from the Debian mirror "
+            f"({error}): check the network, or set EDGE_DEBIAN_MIRROR to a mirror that has it"
+        ) from None
+    tarball.verify(part)
+    artifact.move_into_place(part, target)
 
 
 # --- this machine's own distribution ------------------------------------------------------------

@@ -17,6 +17,8 @@ from edge import (
     history,
     layout,
     model,
+    operators,
+    ops,
     preflight,
     python,
     reference,
@@ -77,6 +79,7 @@ class Choice:
 
     :ivar engine: one of ``runtime.ENGINES``.
     :ivar library: a runtime library of the user's own.
+    :ivar ops: a folder of kernels for custom operators.
     """
 
     engine: str | None = None
@@ -86,6 +89,7 @@ class Choice:
     toolchain: str | None = None
     lto: bool | None = None
     cflags: str | None = None
+    ops: Path | None = None
 
 
 BeforeSwitch = Callable[[Session, Release, str | None], None]
@@ -108,11 +112,23 @@ def models(
     """
     checker = build.host_library(progress)
     found = tuple(release.model_artifact(path, checker) for path in paths)
+    if options.ops is not None:
+        _check_ops(paths, Path(options.ops), options, progress)
     if options.signature is not None or options.shapes:
         for each in found:
             if release.kind(each) == ".tflite":
                 _check_names(each.path, options)
     return found
+
+
+def _check_ops(paths: list[Path], folder: Path, options: Options, progress: Progress) -> None:
+    names = ops.here(folder, progress).names
+    for path in paths:
+        if options.delegate is None and (lacking := ops.unknown(path, names)):
+            raise UsageError(
+                f"--ops {folder} has no kernel for the operator {lacking[0]} of {path} (it has: "
+                f"{', '.join(names)}): check the names, or add the kernel"
+            )
 
 
 def _check_names(path: Path, options: Options) -> None:
@@ -145,6 +161,8 @@ def check(target: Board, choice: Choice) -> None:
     if choice.library is not None:
         runtime.own_library(choice.library, engine)
     _delegate_files(choice.delegate, engine)
+    if choice.ops is not None:
+        ops.sources(choice.ops)
 
 
 def _packages(
@@ -173,7 +191,7 @@ class Stack:
     """What runs models on a board: the files, and what they are.
 
     :ivar runtime: its name, or ``file:`` and the name of a library of the user's own.
-    :ivar recipe: how the runner was built.
+    :ivar recipe: how the runner was built; under ``ops``, how the user's kernels were.
     """
 
     files: tuple[Artifact, ...]
@@ -209,8 +227,7 @@ def stack(
     if choice.library is not None:
         files.append(runtime.own_library(choice.library, engine))
     elif not chosen.module:
-        files.append(runtime.fetch(chosen, target.arch, progress))
-        files += runtime.fetch_beside(chosen, target.arch, progress)
+        files += runtime.libraries(chosen, target, progress)
     else:
         assert interpreter is not None  # engines of Python's are refused without
         script = Script(interpreter.program, chosen.module, chosen.native_symbol)
@@ -222,11 +239,21 @@ def stack(
         if (way := layout.way_module(chosen.module)) is not None:
             files.append(artifact.of_file(way, f"{runtime.PACKAGES_PLACE}/{chosen.module}.py"))
     files += _delegate_files(choice.delegate, engine)
-    if facts is not None:
+    recipe = dataclasses.asdict(built.recipe)
+    if choice.ops is not None:
+        kernels = ops.library(
+            *(choice.ops, target, progress),
+            toolchain_name=choice.toolchain,
+            lto=choice.lto,
+            cflags=choice.cflags,
+        )
+        files.append(kernels.artifact)
+        recipe["ops"] = dataclasses.asdict(kernels.recipe)
+    if facts is not None and chosen.packaged is None:  # which brings its own
         needs = [artifact.elf_facts(file.path) for file in files if file.loaded]
         files += support.files(target.arch, facts, needs, progress)
     name = chosen.name if choice.library is None else f"file:{choice.library.name}"
-    return Stack(tuple(files), engine, name, dataclasses.asdict(built.recipe), script)
+    return Stack(tuple(files), engine, name, recipe, script)
 
 
 def prepare(
@@ -241,6 +268,7 @@ def prepare(
     """A release of ``found``, the models, with what runs them: see :func:`stack`."""
     engine, _ = _choose(target, choice, interpreter)
     _check_kinds(found, engine)
+    _insist_on_operators(target, found, choice, interpreter)
     written = forward.files(found) if engine == "numpy" else ()  # before anything is built
     made = stack(target, progress, choice=choice, interpreter=interpreter, facts=facts)
     return release.make(
@@ -273,10 +301,20 @@ _KINDS = {
 }
 
 
+def _insist_on_operators(
+    target: Board, found: Sequence[Artifact], choice: Choice, interpreter: Python | None
+) -> None:
+    """:raises UsageError: a model needs what the runtime's library was built without."""
+    _, chosen = _choose(target, choice, interpreter)
+    if choice.library is None and chosen.order is not None and chosen.order.operators:
+        for item in found:
+            operators.insist(item.path, chosen.order.operators, chosen.name)
+
+
 def _fits(candidate: Runtime, arch: str, interpreter: Python | None) -> bool:
     if interpreter is not None and candidate.module:
         return runtime.has_wheel(candidate, interpreter)
-    return arch in candidate.wheels
+    return arch in candidate.architectures
 
 
 def prepared(
@@ -638,6 +676,11 @@ def _smoke(
         raise UsageError(
             f"{model.path} is {_KINDS[release.kind(model)]}, and what it computes here is not "
             "known: deploy with --no-smoke if you trust it"
+        )
+    if options.ops is None and options.delegate is None and (lacking := ops.unknown(model.path)):
+        raise UsageError(
+            f"{model.path} has the custom operator {lacking[0]}, which no TFLite has: give the "
+            "folder with its kernel by --ops, or deploy with --no-smoke if the runtime has it"
         )
     expected = reference.compute(model.path, options=options)
     name = PurePosixPath(model.place).name

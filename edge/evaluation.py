@@ -148,6 +148,15 @@ def evaluate(
 
 
 _LAYER_SAMPLES = 8
+_LAYER_BYTES = 128 << 20
+"""Of all results together: they cross the link, and a board holds those of a run in memory."""
+
+
+def batches_of_layers(read: Model, batch: int) -> int:
+    """How many runs' results are fetched: of eight samples, or as many as are not too large."""
+    graph = read.subgraphs[0]
+    each = sum(model.tensor_bytes(graph.tensors[index]) for *_, index in layers.shown(read))
+    return max(1, min(_LAYER_SAMPLES // batch, _LAYER_BYTES // max(each, 1)))
 
 
 def part(
@@ -169,7 +178,7 @@ def part(
     count = len(next(iter(asked.inputs.values())))
     worst = [each.sample for each in found.likeness.differing]
     starts = list(dict.fromkeys(i // batch * batch for i in [*worst, *range(count)]))
-    chosen = [i + k for i in starts[: max(1, _LAYER_SAMPLES // batch)] for k in range(batch)]
+    chosen = [i + k for i in starts[: batches_of_layers(asked.read, batch)] for k in range(batch)]
     inputs = {name: array[chosen] for name, array in asked.inputs.items()}
     here = reference.compute(exposed.path, inputs, options, keep=False).outputs
     got = run(opened, release, exposed, inputs, progress, options)

@@ -80,6 +80,8 @@ def write(path: Path, name: str, sha256: str) -> tuple[str, dict[str, Array]]:
     """
     writer = _Writer(model.read(path).subgraphs[0], model.constants(path))
     graph = writer.graph
+    inputs = [f"    {_details(graph, i)}," for i in graph.inputs]
+    outputs = [f"    {_details(graph, i)}," for i in graph.outputs]
     for number, operator in enumerate(graph.operators):
         try:
             writer.write(operator)
@@ -91,11 +93,13 @@ def write(path: Path, name: str, sha256: str) -> tuple[str, dict[str, Array]]:
             ) from None
     arguments = ", ".join(f"t{i}" for i in graph.inputs)
     results = "".join(f"t{i}, " for i in graph.outputs)
+    everything = model.read(path).signatures
     signatures = {
         each.key: {"inputs": each.inputs, "outputs": each.outputs}
-        for each in model.read(path).signatures
+        for each in everything
         if each.subgraph == 0
     }
+    others = [each.key for each in everything if each.subgraph != 0]
     code = [
         f'"""The forward pass of {name} in NumPy.',
         "",
@@ -105,12 +109,13 @@ def write(path: Path, name: str, sha256: str) -> tuple[str, dict[str, Array]]:
         "import edge_numpy as k",
         "",
         "INPUTS = [",
-        *(f"    {_details(graph, i)}," for i in graph.inputs),
+        *inputs,
         "]",
         "OUTPUTS = [",
-        *(f"    {_details(graph, i)}," for i in graph.outputs),
+        *outputs,
         "]",
         f"SIGNATURES = {signatures!r}",
+        f"OTHER_SIGNATURES = {others!r}  # of subgraphs that are not written here",
         "",
         "",
         "def make(data):",
@@ -441,8 +446,9 @@ def _mean(writer: _Writer, operator: Operator) -> None:
 def _add(writer: _Writer, operator: Operator) -> None:
     a, b = (writer.of(index) for index in operator.inputs)
     activation = operator.options["FusedActivationFunction"]
+    minus = operator.name == "SUB"
     if not writer.quantized(operator):
-        writer.say(operator, "add", a, b, *_bounds(activation))
+        writer.say(operator, "sub" if minus else "add", a, b, *_bounds(activation))
         return
     out = writer.out(operator)
     sides = [_scale(tensor) for tensor in writer.ins(operator)]
@@ -451,6 +457,7 @@ def _add(writer: _Writer, operator: Operator) -> None:
     for number, (scale, zero) in enumerate(sides):
         multiplier, shift = fixed_point(scale / largest)
         text = f'k.add_table("{out.dtype}", {zero}, k.fixed_point({multiplier}, {shift}))'
+        text = f"-{text}" if minus and number else text
         tables.append(writer.make(f"a{operator.outputs[0]}_{number}", text, {}))
     scale_out, zero_out = _scale(out)
     fixed = writer.scale(operator, [largest / ((1 << 20) * scale_out)])
@@ -586,6 +593,7 @@ _WRITERS: dict[str, Callable[[_Writer, Operator], None]] = {
     "AVERAGE_POOL_2D": _pool,
     "MEAN": _mean,
     "ADD": _add,
+    "SUB": _add,
     "MUL": _mul,
     "CONCATENATION": _concatenation,
     "RESHAPE": _reshape,

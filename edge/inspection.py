@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -177,7 +177,8 @@ def _kinds(read: Model) -> tuple[Kind, ...]:
 def _remarks(read: Model) -> Iterable[str]:
     custom = sorted({node.custom for _, _, _, node in _nodes(read) if node.custom is not None})
     if custom:
-        yield f"custom operators, which the runtime must have been given: {', '.join(custom)}"
+        names = ", ".join(custom)
+        yield f"custom operators, which take kernels (--ops) or a runtime that has them: {names}"
     ends = [(g, i) for g in read.subgraphs for i in (*g.inputs, *g.outputs)]
     if any(graph.tensors[index].dtype == "string" for graph, index in ends):
         yield "string inputs or outputs, which edge can't feed"
@@ -283,7 +284,8 @@ def delegation(read: Model, report: Mapping[str, Any]) -> Delegation:
     share = None
     if left is not None and work:
         share = sum(node.multiply_accumulates for node in left) / work
-    logged = _logged(told.log, len(read.subgraphs))
+    custom = {node.custom for _, _, _, node in _nodes(read) if node.custom is not None}
+    logged = _logged(told.log, len(read.subgraphs), custom)
     return Delegation(
         told.engine,
         told.runtime_version,
@@ -332,10 +334,14 @@ _REPLACING = re.compile(
 )
 
 
-def _logged(log: Iterable[str], graphs: int) -> int | None:
+def _logged(log: Iterable[str], graphs: int, custom: Set[str]) -> int | None:
+    """:param custom: operators of the model whose kernels come by --ops: each of their nodes is
+    replaced by one of the same name, which counts as nobody's."""
     counts: dict[tuple[str, str], list[int]] = {}
     for line in log:
         for taken, delegate, graph in _REPLACING.findall(line):
+            if delegate in custom:
+                continue
             counts.setdefault((delegate, graph), []).append(int(taken))
     if not counts:
         return None

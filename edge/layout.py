@@ -50,6 +50,11 @@ def images_dir() -> Path:
     return _PACKAGE / "images"
 
 
+def pins_dir() -> Path:
+    """What is compiled here, and the sources that it is made of."""
+    return _PACKAGE / "sources"
+
+
 # --- this machine -----------------------------------------------------------------------------
 
 
@@ -67,6 +72,16 @@ def wheels_dir() -> Path:
 def packages_dir() -> Path:
     """Private apt state and downloaded Debian packages."""
     return cache_dir() / "packages"
+
+
+def sources_dir() -> Path:
+    """Unpacked source packages."""
+    return cache_dir() / "sources"
+
+
+def libraries_dir() -> Path:
+    """Runtimes that were compiled here."""
+    return cache_dir() / "libraries"
 
 
 def tools_dir() -> Path:

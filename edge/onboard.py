@@ -283,12 +283,12 @@ _NUMBERS = {
     "--seed": (0, 2**64 - 1, 1),
 }
 _TEXTS = {
-    *("--engine", "--model", "--lib", "--signature", "--delegate", "--output", "--samples"),
-    *("--module", "--packages", "--native-symbol", "--cpus", "--gc"),
+    *("--engine", "--model", "--lib", "--signature", "--delegate", "--ops", "--output"),
+    *("--samples", "--module", "--packages", "--native-symbol", "--cpus", "--gc"),
 }
 _MODEL_FLAGS = {
     *("--engine", "--model", "--lib", "--signature", "--shape", "--batch", "--delegate"),
-    *("--threads", "--no-xnnpack", "--module", "--packages", "--native-symbol", "--help"),
+    *("--ops", "--threads", "--no-xnnpack", "--module", "--packages", "--native-symbol", "--help"),
 }
 _BENCH_FLAGS = {
     *("--samples", "--count", "--warmup", "--warmup-ms", "--duration-ms", "--iterations"),
@@ -610,6 +610,7 @@ class Model:
         self.memory: dict[str, dict[str, int]] = {step: {} for step in COLD_STEPS}
         self._edge = edge
         self._delegate = flags.delegate()
+        self._ops = flags.text("--ops")
         self._engine = flags.text("--engine")
         self._own = self._engine in WAYS
         self._builtin = flags.on("--no-xnnpack")
@@ -709,8 +710,11 @@ class Model:
         resolvers = self._module.OpResolverType
         resolver = resolvers.AUTO if self._xnnpack else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         with self._step("interpreter_create"):
-            # The observer is the first delegate: it sees the plan before any node is taken.
-            delegates = [self._load_delegate(self._edge.path, {})]
+            # The user's kernels come first: runtimes let operators that they don't know stand only
+            # until something else wants the model prepared. Then the observer, which sees the plan
+            # before any other delegate takes a node.
+            delegates = [] if self._ops is None else [self._load_ops(self._ops)]
+            delegates.append(self._load_delegate(self._edge.path, {}))
             if self._delegate is not None:
                 delegates.append(self._load_delegate(*self._delegate))
             try:
@@ -722,6 +726,13 @@ class Model:
                 )
             except (ValueError, RuntimeError, SystemError) as error:
                 raise self.explained(RUNTIME, f"the runtime can't run {self.path}", error) from None
+
+    def _load_ops(self, path: str) -> Any:
+        try:
+            return self._module.load_delegate(self._edge.path, {"ops": path})
+        except (ValueError, RuntimeError) as error:
+            said = one_line(error).partition(self._edge.path)[2].strip() or one_line(error)
+            raise Failure(BAD_LIBRARY, said) from None
 
     def _load_delegate(self, path: str, options: dict[str, str]) -> Any:
         try:
@@ -871,9 +882,14 @@ class Model:
         if operator is not None:
             return Failure(
                 UNSUPPORTED_OP,
-                f"the runtime lacks the operator {operator} of {self.path}: convert the model with "
-                "operators that it has, or choose another runtime",
+                f"the runtime lacks the operator {operator} of {self.path}: give a kernel for a "
+                "custom operator with --ops, convert the model with operators that the runtime "
+                "has, or choose another runtime",
             )
+        kernel = f"{error} ".find("the custom operator ")
+        if self._ops is not None and kernel >= 0:
+            # What the user's kernel said; the runtime then names a node that its file hasn't.
+            return Failure(RUNTIME, one_line(str(error)[kernel:].partition("Node number")[0]))
         return Failure(code, f"{what}: {one_line(error)}")
 
     # --- running

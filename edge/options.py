@@ -44,6 +44,7 @@ class Options:
     :ivar batch: first axis of every input that ``shapes`` does not name; 0: as in the model.
     :ivar threads: threads of the runtime.
     :ivar xnnpack: use the XNNPACK delegate.
+    :ivar ops: a folder of this machine with kernels for the model's custom operators.
     """
 
     signature: str | None = None
@@ -52,6 +53,7 @@ class Options:
     threads: int = 1
     xnnpack: bool = True
     delegate: Delegate | None = None
+    ops: str | None = None
 
     def argv(self, delegate_path: PurePosixPath | None = None) -> list[str]:
         """Flags of the runner.

@@ -357,10 +357,11 @@ def _memory_for(facts: Facts, needs_mb: int, runtime: str) -> Iterator[Finding]:
         yield Finding(
             "memory",
             "stop",
-            f"runtime {runtime} takes about {needs_mb} MB of memory before any model is large, the "
+            f"runtime {runtime} takes about {needs_mb} MB of memory even with a small model, the "
             f"board has {available // 1_000_000} MB free",
             "end other programs on the board, convert the model for --engine tflite, or take a "
             "board with more memory",
+            users_fault=True,
         )
 
 

@@ -29,6 +29,7 @@ _INVOCATIONS = 100
 _LONGEST_S = 3600.0
 _NAME_LIMIT = 200
 _BUILTIN = "built-in kernel"
+_KERNEL = "kernel of --ops"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Operator:
 
     :ivar name: as the model's file has it; a delegate's node is called as the runtime calls it.
     :ivar node: as the file numbers it; what a delegate added has a number beyond the file's.
-    :ivar by: who ran it: ``built-in kernel``, ``XNNPACK``, or the external delegate's path.
+    :ivar by: who ran it: ``built-in kernel``, ``kernel of --ops``, ``XNNPACK``, or the external
+        delegate's path.
     :ivar contains: operator -> how many of the file's nodes a delegate's node stands for; empty if
         it is none, or shares them with another node of that subgraph.
     :ivar elapsed_ns: per invocation, without operators that ran inside of it, such as a loop's.
@@ -63,7 +65,7 @@ class Operator:
 
     @property
     def delegated(self) -> bool:
-        return self.by != _BUILTIN
+        return self.by not in (_BUILTIN, _KERNEL)
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,8 @@ def _operator(
         name=name,
         subgraph=number,
         node=node,
-        by=_BUILTIN if by is None else by,
+        # Without a delegate, what the file does not have stands for a node of a custom operator.
+        by=by if by is not None else _BUILTIN if node < len(graph) else _KERNEL,
         contains=contains,
         elapsed_ns=elapsed_ns,
         runs=runs,

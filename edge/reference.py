@@ -17,12 +17,12 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from edge import artifact, layout
+from edge import artifact, build, layout, ops
 from edge.errors import HostError, UsageError
 from edge.once import Once
 from edge.options import DEFAULT, Options
@@ -52,6 +52,14 @@ class Reference:
     interpreter: str
 
 
+class _Kernels(NamedTuple):
+    """The user's kernels for this machine, and libedge, which brings them into an interpreter."""
+
+    libedge: str
+    library: str
+    sha256: str
+
+
 def interpreters() -> dict[str, str]:
     """Package -> version of this machine's interpreters, the first to be asked first.
 
@@ -70,7 +78,11 @@ def interpreters() -> dict[str, str]:
 
 
 def compute(
-    model: Path, inputs: Arrays | None = None, options: Options = DEFAULT, *, keep: bool = True
+    model: Path,
+    inputs: Arrays | None = None,
+    options: Options = DEFAULT,
+    *,
+    keep: bool = True,
 ) -> Reference:
     """Run ``model`` on this machine, or take the cached result of the same question.
 
@@ -79,25 +91,45 @@ def compute(
 
     :param inputs: by name, shape ``[n, ...rest]`` where the model takes ``[batch, ...rest]``; each
         is cut into batches. None: one batch of seeded random data in each tensor's range.
-    :param options: of these the signature, the shapes and the batch count; names of inputs and
-        outputs are the signature's if there is one, else the tensors'.
+    :param options: of these the signature, the shapes, the batch and the kernels count; names of
+        inputs and outputs are the signature's if there is one, else the tensors'.
     :param keep: in the cache, for whoever asks the same again; a whole dataset is too much for it,
         and ``inputs_file`` is then gone.
     :raises UsageError: the model loads in no interpreter here, or the inputs do not fit it.
     :raises HostError: no interpreter, or it crashed.
     """
+    kernels = None if options.ops is None else _kernels(Path(options.ops))
     if inputs is not None:
-        return _computed(model, inputs, options, keep)
+        return _computed(model, inputs, options, kernels, keep)
     # Every board is asked the same: one answer of this machine serves them all.
-    key = (artifact.hash_file(model), layout.cache_dir(), options)
-    return _answers.get(key, lambda: _computed(model, None, options))
+    key = (artifact.hash_file(model), layout.cache_dir(), options, kernels)
+    return _answers.get(key, lambda: _computed(model, None, options, kernels))
 
 
 _answers: Once[Reference] = Once()
 
 
-def _computed(model: Path, inputs: Arrays | None, options: Options, keep: bool = True) -> Reference:
-    question = json.dumps([options.signature, options.shapes, options.batch])
+def _kernels(folder: Path) -> _Kernels:
+    """Built already, as a rule: whoever asks has looked at the model's operators with them."""
+
+    def silent(_: str) -> None:
+        pass
+
+    here = ops.here(folder, silent).artifact
+    return _Kernels(str(build.host_library_file(silent)), str(here.path), here.sha256)
+
+
+def _computed(
+    model: Path,
+    inputs: Arrays | None,
+    options: Options,
+    kernels: _Kernels | None,
+    keep: bool = True,
+) -> Reference:
+    asked: list[object] = [options.signature, options.shapes, options.batch]
+    if kernels is not None:
+        asked.append(kernels)
+    question = json.dumps(asked)
     refusals = []
     for package, version in interpreters().items():
         try:
@@ -193,9 +225,11 @@ def random_input(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[An
 
 def _run_here(package: str, model: str, work: Path, question: str) -> None:
     """The child's whole work: read inputs.npz if there, write inputs and outputs."""
-    signature, shapes, batch = json.loads(question)
-    interpreter = importlib.import_module(_MODULES[package]).Interpreter(
-        model_path=model, num_threads=1
+    signature, shapes, batch, *kernels = json.loads(question)
+    module = importlib.import_module(_MODULES[package])
+    delegates = [module.load_delegate(edge, {"ops": ops}) for edge, ops, _ in kernels]
+    interpreter = module.Interpreter(
+        model_path=model, num_threads=1, experimental_delegates=delegates
     )
     call = _Tensors(interpreter) if signature is None else _Signature(interpreter, signature)
     _resize(call, dict(shapes), batch)

@@ -302,6 +302,8 @@ def _reasons(run: Run) -> list[Reason]:
             remedy = (
                 "`invoke inspect` with this board says why; docs/runtimes.md has other runtimes"
             )
+            if "no XNNPACK delegate" in text:  # of the library: no model has any
+                text = f"no XNNPACK int8 kernels, nor float32 ones: {text}"
             found.append(Reason("no-xnnpack", text, remedy))
         else:
             found.append(Reason("runtime-warning", text, "see docs/firmware.md"))

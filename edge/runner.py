@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge import abi, build, runtime
+from edge import abi, build, ops, runtime
 from edge import release as release_module
 from edge.artifact import Artifact
 from edge.errors import BoardError, EdgeError, UnreachableError, UsageError
@@ -70,6 +70,8 @@ def argv(
     place = None
     if options.delegate is not None:
         place = home / release_module.delegate_place(options.delegate)
+    if any(file.place == ops.PLACE for file in release.artifacts):
+        words += ["--ops", home / ops.PLACE]
     return [*words, "--model", home / model.place, *options.argv(place)]
 
 

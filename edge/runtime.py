@@ -1,8 +1,9 @@
-"""Runtime: what executes models, pinned by version and sha256, taken out of wheels.
+"""Runtime: what executes models, pinned by version and sha256, taken out of wheels or compiled.
 
 The mere existence of ``edge/runtimes/<name>.toml``, or of ``runtimes/<name>.toml`` in the working
-directory, creates a runtime. There are two kinds: a library that edge-run opens, and a module for
-the board's own Python, whose wheels are listed in the file ``<name>.lock`` beside it, written by
+directory, creates a runtime. There are four kinds: a library in a wheel, one that is compiled for
+the board, and one out of Debian packages, which edge-run opens; and a module for the board's own
+Python. What is pinned of the last two is listed in the file ``<name>.lock`` beside it, written by
 ``python -m edge.runtime lock <name>``.
 """
 
@@ -17,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from edge import artifact, layout, toml, wheels
+from edge import artifact, debian, layout, packaged, tflite, toml, wheels
 from edge.artifact import Artifact, ElfFacts
+from edge.board import Board
 from edge.errors import EdgeError, HostError, UsageError
 from edge.python import Python
 from edge.wheels import Wheel
@@ -49,7 +51,10 @@ PLACE = "lib/libtflite.so"
 PACKAGES_PLACE = "python"
 """Folder of a release with unpacked wheels."""
 
-_PREFERRED = ("litert-2.1.0", "litert-2.3.0", "tflite-runtime-2.14.0", "ai-edge-litert-2.1.0")
+_PREFERRED = (
+    *("litert-2.1.0", "litert-2.3.0", "tflite-2.14.1"),
+    *("tflite-runtime-2.14.0", "ai-edge-litert-2.1.0"),
+)
 _PYTHONS = tuple(f"3.{minor}" for minor in range(9, 15))
 _ARCHITECTURES = ("aarch64", "armv7l", "x86_64")
 
@@ -82,6 +87,8 @@ class Runtime:
 
     :ivar wheels: architecture -> the wheel that holds the library.
     :ivar libraries: architecture -> the library's path in it.
+    :ivar order: what is compiled for a board, if no wheel holds the library.
+    :ivar packaged: the Debian packages that hold the library, if neither is so.
     :ivar module: of the interpreter, such as ``tflite_runtime.interpreter``.
     :ivar native_symbol: the interpreter's own method, if its library exports it.
     :ivar requirement: the module's package, pinned.
@@ -102,6 +109,8 @@ class Runtime:
     engine: str
     wheels: dict[str, Wheel] = field(default_factory=dict)
     libraries: dict[str, str] = field(default_factory=dict)
+    order: tflite.Order | None = None
+    packaged: packaged.Packaged | None = None
     module: str = ""
     native_symbol: str | None = None
     requirement: str = ""
@@ -120,6 +129,15 @@ class Runtime:
         """Those that can use it."""
         return (self.engine, *(["native"] if self.native_symbol else []), *self.also)
 
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """Those that it has a library for."""
+        if self.order is not None:
+            return tflite.ARCHITECTURES
+        if self.packaged is not None:
+            return tuple(sorted(packaged.ARCHITECTURES))
+        return tuple(sorted(self.wheels))
+
 
 def load(name: str) -> Runtime:
     """:raises UsageError: no such runtime, or a wrong key in its file."""
@@ -130,6 +148,15 @@ def load(name: str) -> Runtime:
             f"or write runtimes/{name}.toml"
         )
     return _parse(name, known[name], toml.read(known[name]))
+
+
+def names() -> tuple[str, ...]:
+    return tuple(layout.definitions("runtimes", ".toml"))
+
+
+def is_own(name: str) -> bool:
+    """Whether its file is the user's, in the working directory."""
+    return layout.definitions("runtimes", ".toml")[name].parent == Path("runtimes")
 
 
 def for_engine(engine: str) -> tuple[str, ...]:
@@ -157,6 +184,10 @@ def _preference(name: str) -> int:
 def _parse(name: str, path: Path, table: dict[str, Any]) -> Runtime:
     if table.get("engine") in IN_PYTHON:
         return _parse_python(name, path, table)
+    if "source" in table:
+        return _parse_compiled(name, path, table)
+    if "debian" in table:
+        return _parse_packaged(name, path, table)
     _check(
         *(path, table, {"description": str, "engine": str, "wheel": dict}),
         {"features": dict, "memory_mb": int},
@@ -182,6 +213,48 @@ def _parse(name: str, path: Path, table: dict[str, Any]) -> Runtime:
         features=_features(path, table),
         beside=beside,
         memory_mb=table.get("memory_mb", 0),
+    )
+
+
+def _parse_compiled(name: str, path: Path, table: dict[str, Any]) -> Runtime:
+    texts = dict.fromkeys(("description", "engine"), str)
+    _check(path, table, {**texts, "source": dict}, {"features": dict})
+    if table["engine"] != "tflite":
+        raise UsageError(f"{path}: engine = {table['engine']!r}: what is compiled is for tflite")
+    given = table["source"]
+    _check(
+        *(path, given, {"name": str}, {"tree": str, "operators": list, "mcpu": str}, "source."),
+    )
+    operators = given.get("operators", [])
+    if not all(isinstance(each, str) for each in operators):
+        raise UsageError(f'{path}: source.operators must be a list such as ["CONV_2D"]')
+    order = tflite.Order(
+        given["name"],
+        Path(given["tree"]) if "tree" in given else None,
+        tuple(sorted(set(operators))),
+        given.get("mcpu"),
+    )
+    return Runtime(
+        *(name, table["description"], table["engine"]),
+        order=order,
+        features=_features(path, table),
+    )
+
+
+def _parse_packaged(name: str, path: Path, table: dict[str, Any]) -> Runtime:
+    texts = dict.fromkeys(("description", "engine"), str)
+    _check(path, table, {**texts, "debian": dict}, {"features": dict})
+    given = table["debian"]
+    _check(path, given, {"suite": str, "library": str, "packages": list}, {}, "debian.")
+    lock = path.with_suffix(".lock")
+    found = packaged.Packaged(
+        *(given["suite"], given["library"], tuple(str(each) for each in given["packages"])),
+        debian.load_lock(lock) if lock.exists() else (),
+    )
+    return Runtime(
+        *(name, table["description"], table["engine"]),
+        packaged=found,
+        features=_features(path, table),
     )
 
 
@@ -262,8 +335,32 @@ def _check(
 # --- libraries ------------------------------------------------------------------------------------
 
 
+def libraries(
+    runtime: Runtime, target: Board, progress: Callable[[str], None]
+) -> tuple[Artifact, ...]:
+    """The runtime's library for a board, which may be compiled for it, and what it needs besides.
+
+    :raises UsageError: as :func:`fetch`.
+    :raises HostError: a download failed, or did not have the pinned sha256; or the compiler did.
+    """
+    if runtime.order is not None and target.arch in runtime.architectures:
+        return (artifact.of_file(tflite.library(runtime.order, target, progress).path, PLACE),)
+    if runtime.packaged is not None and target.arch in runtime.architectures:
+        first, *others = packaged.libraries(runtime.packaged, target.arch, progress)
+        return (artifact.of_file(first, PLACE), *(artifact.of_file(p, _beside(p)) for p in others))
+    library = fetch(runtime, target.arch, progress)
+    members = runtime.beside.get(target.arch, ())
+    others = [wheels.member(runtime.wheels[target.arch], name, progress) for name in members]
+    return (library, *(artifact.of_file(path, _beside(path)) for path in others))
+
+
+def _beside(path: Path) -> str:
+    """Where a file stands in a release that the runtime's library needs."""
+    return str(PurePosixPath(PLACE).with_name(path.name))
+
+
 def fetch(runtime: Runtime, arch: str, progress: Callable[[str], None]) -> Artifact:
-    """The runtime's library for ``arch``, from the cache or the package index.
+    """The library for ``arch`` out of a wheel, from the cache or the package index.
 
     :raises UsageError: the runtime has no library for this architecture.
     :raises HostError: the download failed, or did not have the pinned sha256.
@@ -276,28 +373,11 @@ def fetch(runtime: Runtime, arch: str, progress: Callable[[str], None]) -> Artif
         fit = _built_for(arch)
         raise UsageError(
             f"runtime {runtime.name} has no library for {arch} "
-            f"(it has: {', '.join(sorted(runtime.wheels))}); for {arch} there is "
+            f"(it has: {', '.join(runtime.architectures)}); for {arch} there is "
             + (f"--runtime {', '.join(fit)}" if fit else "none: bring one of your own with --lib")
         )
     path = wheels.member(runtime.wheels[arch], runtime.libraries[arch], progress)
     return artifact.of_file(path, PLACE)
-
-
-def fetch_beside(
-    runtime: Runtime, arch: str, progress: Callable[[str], None]
-) -> tuple[Artifact, ...]:
-    """What :func:`fetch`'s library needs beside it out of the same wheel.
-
-    :raises HostError: as :func:`fetch`.
-    """
-    folder = PurePosixPath(PLACE).parent
-    return tuple(
-        artifact.of_file(
-            wheels.member(runtime.wheels[arch], name, progress),
-            str(folder / PurePosixPath(name).name),
-        )
-        for name in runtime.beside.get(arch, ())
-    )
 
 
 def _built_for(arch: str) -> tuple[str, ...]:
@@ -308,14 +388,14 @@ def _built_for(arch: str) -> tuple[str, ...]:
     return tuple(
         name
         for name in known
-        if arch in load(name).wheels or any(p.arch == arch for p in load(name).packages)
+        if arch in load(name).architectures or any(p.arch == arch for p in load(name).packages)
     )
 
 
 def _without_python(arch: str) -> str:
     """Flags that need no Python on a board of ``arch``."""
     for engine in ("tflite", "litert"):
-        if any(arch in load(name).wheels for name in for_engine(engine)):
+        if any(arch in load(name).architectures for name in for_engine(engine)):
             return f"--engine {engine}"
     return f"--engine tflite --lib FILE (edge knows no library for {arch})"
 
@@ -359,7 +439,7 @@ def needs(arch: str, progress: Callable[[str], None]) -> Iterator[tuple[str, Elf
 
 
 def _largest_library(runtime: Runtime, arch: str, progress: Callable[[str], None]) -> Path | None:
-    """The library that does the work; None if there is none for this architecture."""
+    """The library that does the work; None if there is none for this architecture in a wheel."""
     if runtime.engine not in IN_PYTHON:
         return fetch(runtime, arch, progress).path if arch in runtime.wheels else None
     for package in runtime.packages:
@@ -493,13 +573,19 @@ def _range(versions: list[str]) -> str:
 
 
 def lock(name: str, progress: Callable[[str], None]) -> Path:
-    """Look up the newest wheels that the runtime's file allows, and pin them beside it.
+    """Look up the newest wheels or packages that the runtime's file allows; pin them beside it.
 
-    :raises UsageError: no such runtime, or it is a library.
+    :raises UsageError: no such runtime, or its file pins everything itself.
     """
     chosen = load(name)
+    path = layout.definitions("runtimes", ".toml")[name].with_suffix(".lock")
+    if chosen.packaged is not None:
+        pinned = packaged.resolve(chosen.packaged, progress)
+        heading = f"Written by: python -m edge.runtime lock {name}"
+        path.write_text(debian.dump_lock(pinned, heading), encoding="utf-8")
+        return path
     if chosen.engine not in IN_PYTHON:
-        raise UsageError(f"runtime {name} is a library: its file pins its wheels itself")
+        raise UsageError(f"runtime {name} has no lock file: its own file pins it")
     numpy = f"numpy>={chosen.numpy[0]},<{chosen.numpy[1]}"
     found: list[Package] = []
     for python in _PYTHONS:

@@ -80,9 +80,10 @@ class _Graph:
         version: int = 1,
         custom: bool = False,
     ) -> None:
-        """A node. A builtin's ``options`` are its options table of the schema, e.g. AddOptionsT."""
+        """A node. A builtin's ``options`` are its options table of the schema, e.g. AddOptionsT; a
+        custom operator's are bytes."""
         kind = 0
-        if options is not None:
+        if options is not None and not custom:
             kind = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
         self.made.operators.append(
             schema.OperatorT(
@@ -90,7 +91,8 @@ class _Graph:
                 inputs=list(inputs),
                 outputs=list(outputs),
                 builtinOptionsType=kind,
-                builtinOptions=options,
+                builtinOptions=None if custom else options,
+                customOptions=list(options) if isinstance(options, bytes) else None,
             )
         )
 
@@ -372,6 +374,52 @@ def custom_op(name: str = "NobodyHasThis") -> bytes:
     graph = file.graph()
     x, y = graph.input("x", "float32", (1, 4)), graph.output("y", "float32", (1, 4))
     graph.operator(name, [x], [y], custom=True)
+    return file.bytes()
+
+
+def custom_and_builtin(name: str, options: bytes, dtype: str = "float32") -> bytes:
+    """``x`` [1, 4] -> ``y``: a custom operator called ``name``, then 1 is added, both twice.
+
+    :param options: the operator's custom options.
+    :param dtype: float32 or int8, where one step is added.
+    """
+    file = _File(f"custom operator {name} and built-in ones")
+    graph, shape = file.graph(), (1, 4)
+    zero = ZERO_POINTS.get(dtype, 0)
+    quantized: dict[str, Any] = {}
+    if dtype in ZERO_POINTS:
+        quantized = {"scale": SCALE, "zero_point": zero}
+    last = graph.input("x", dtype, shape, **quantized)
+    one = graph.tensor("one", dtype, (1,), data=[zero + 1], **quantized)
+    for number, make in enumerate((graph.tensor, graph.output)):
+        made = graph.tensor(f"made{number}", dtype, shape, **quantized)
+        graph.operator(name, [last], [made], options, custom=True)
+        last = make("y" if number else "between", dtype, shape, **quantized)
+        version = 2 if dtype == "int8" else 1
+        graph.operator("ADD", [made, one], [last], schema.AddOptionsT(), version=version)
+    return file.bytes()
+
+
+def leaky_threshold(threshold: float, slope: float, shape: Shape, *, custom: bool) -> bytes:
+    """``x`` float32 -> ``y`` = x where x > ``threshold``, else ``slope`` * x.
+
+    :param custom: by the operator LeakyThreshold of examples/custom_op; else by GREATER, MUL and
+        SELECT_V2.
+    """
+    file = _File(f"leaky threshold, {'a custom operator' if custom else 'built-in operators'}")
+    graph = file.graph()
+    x, y = graph.input("x", "float32", shape), graph.output("y", "float32", shape)
+    if custom:
+        options = np.asarray([threshold, slope], "<f4").tobytes()
+        graph.operator("LeakyThreshold", [x], [y], options, custom=True)
+        return file.bytes()
+    knee = graph.tensor("threshold", "float32", (1,), data=[threshold])
+    factor = graph.tensor("slope", "float32", (1,), data=[slope])
+    above = graph.tensor("above", "bool", shape)
+    leak = graph.tensor("leak", "float32", shape)
+    graph.operator("GREATER", [x, knee], [above], schema.GreaterOptionsT())
+    graph.operator("MUL", [x, factor], [leak], schema.MulOptionsT())
+    graph.operator("SELECT_V2", [above, x, leak], [y], schema.SelectV2OptionsT())
     return file.bytes()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from edge import abi, board, build, deploy, image, layout, machine, session
 from edge.release import Release
 from edge.session import Session
 from examples.digits import dataset
+from tests import worker
+
+worker.settle()
 
 # How long an example takes says something about the machine and nothing about the code.
 hypothesis.settings.register_profile("edge", deadline=None)
@@ -21,6 +26,27 @@ hypothesis.settings.load_profile("edge")
 
 GUEST = "test-qemu-virt"
 """Machines of tests have names of their own: a developer's running board stays as it is."""
+
+
+LONGEST = (
+    *("test_ci_docs", "test_tutorial", "test_source_builds", "test_convert", "test_study"),
+    *("test_bundle", "test_machine", "test_bootstrap", "test_qemu_commands", "test_custom_ops"),
+    *("test_engines", "test_faults", "test_deploy", "test_emulated_boards", "test_runner"),
+    *("test_commands", "test_build", "test_console", "test_fleet", "test_python_engines"),
+    *("test_ways", "test_evaluate", "test_packaged"),
+    *("test_compare", "test_runs", "test_store", "test_fuzz", "test_litert", "test_hostile"),
+)
+"""The files that take longest come first: side by side, the rest fills the gaps."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    last = len(rank)
+
+    def place(item: pytest.Item) -> int:
+        return last + 1 if "unit" in item.path.parts else rank.get(item.path.stem, last)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +69,20 @@ def emulated() -> Iterator[Session]:
     shutil.rmtree(layout.machines_dir() / target.name, ignore_errors=True)
     with session.connect(target, print) as opened:
         yield opened
+
+
+@pytest.fixture
+def memory_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in memory, if programs may run there: a disk is waited for at every sync."""
+    memory = Path("/dev/shm")
+    try:
+        found = os.statvfs(memory)
+        fits = found.f_bavail * found.f_frsize > 1 << 30 and not found.f_flag & os.ST_NOEXEC
+    except OSError:
+        fits = False
+    base = memory if fits and os.access(memory, os.W_OK) else tmp_path_factory.getbasetemp()
+    with tempfile.TemporaryDirectory(prefix="test-", dir=base) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

@@ -33,9 +33,25 @@ BEGIN = "<!-- made by `python -m tests.engine_matrix --write` -->"
 END = "<!-- end of what was made -->"
 
 
-_STRINGS = dict.fromkeys(runtime.ENGINES, "strings")
-_SIGNATURE = {"native": "only Python's signature runner"}
-_OUTPUT = {"litert": "depends on what the inputs hold"}
+ENGINES = tuple(engine for engine in runtime.ENGINES if engine not in runtime.MODELS)
+"""Those that run .tflite files."""
+
+_STRINGS = dict.fromkeys(ENGINES, "strings")
+_DTYPES = {
+    "string": _STRINGS,
+    "float16": {"numpy": "can't run node 2, CAST"},
+    "int16": {"numpy": "quantized to int16", "compiled": "gives no buffer of int16"},
+    "int64": {"compiled": "gives no buffer of int64"},
+    "bool": {"numpy": "can't run node 0, LOGICAL_NOT"},
+}
+_SIGNATURE = {"native": "only Python's signature runner", "numpy": "has a subgraph of its own"}
+_OUTPUT = {
+    "litert": "depends on what the inputs hold",
+    "compiled": "failed to invoke",
+    "numpy": "can't run node 0, FILL",
+}
+_SEVERAL = {"numpy": "can't run node 0, CAST", "compiled": "gives no buffer of int64"}
+_VARIABLE = {"numpy": "can't run node 0, CALL_ONCE"}
 _SHAPE: Arrays = {"dims": np.array([2, 3], np.int32), "value": np.array(7, np.float32)}
 
 
@@ -57,16 +73,15 @@ class Kind:
 def kinds() -> tuple[Kind, ...]:
     """All columns."""
     dtypes = tuple(
-        Kind(name, tiny.elementwise(name), refusals=_STRINGS if name == "string" else {})
-        for name in tiny.DTYPES
+        Kind(name, tiny.elementwise(name), refusals=_DTYPES.get(name, {})) for name in tiny.DTYPES
     )
     return (
         *dtypes,
-        Kind("several inputs", tiny.several()),
+        Kind("several inputs", tiny.several(), refusals=_SEVERAL),
         Kind("signature", tiny.two_signatures(), Options(signature="add"), refusals=_SIGNATURE),
         Kind("dynamic shape", tiny.dynamic(), Options(batch=3)),
         Kind("dynamic output", tiny.dynamic_output(), inputs=_SHAPE, refusals=_OUTPUT),
-        Kind("variable", tiny.counter()),
+        Kind("variable", tiny.counter(), refusals=_VARIABLE),
     )
 
 
@@ -85,34 +100,54 @@ class Cell:
     text: str = ""
 
 
-def fill(opened: Session, engine: str, wanted: Sequence[Kind]) -> Iterator[Cell]:
+def fill(
+    opened: Session, engine: str, wanted: Sequence[Kind], runtime_name: str | None = None
+) -> Iterator[Cell]:
     """The cells of one engine on one board.
 
-    An engine that has no runtime for the board refuses all kinds with the same words.
+    :param runtime_name: another runtime than the engine's first.
+
+    An engine that has no runtime for the board refuses all kinds with the same words; engine numpy
+    refuses some models before there is a release.
     """
     name = opened.board.name
-    choice = Choice(engine=engine)
+    choice = Choice(engine=engine, runtime=runtime_name)
     with tempfile.TemporaryDirectory() as folder:
-        paths = []
+        refused: dict[str, str] = {}
+        paths: dict[str, Path] = {}
         for kind in wanted:
-            paths.append(Path(folder) / f"{kind.name.replace(' ', '-')}.tflite")
-            paths[-1].write_bytes(kind.model)
-        try:
-            release = deploy.prepare(
-                opened.board,
-                deploy.models(paths, _told),
-                _told,
-                choice=choice,
-                interpreter=deploy.python_for(opened, choice),
-            )
-        except UsageError as error:
-            for kind in wanted:
-                yield Cell(name, engine, "", kind.name, "refused", str(error))
+            path = Path(folder) / f"{kind.name.replace(' ', '-')}.tflite"
+            path.write_bytes(kind.model)
+            try:
+                _release(opened, choice, [path])
+            except UsageError as error:
+                refused[kind.name] = str(error).removeprefix(f"{path}: ")
+            else:
+                paths[kind.name] = path
+        for kind in wanted:
+            if kind.name in refused:
+                text = refused[kind.name]
+                words = kind.refusals.get(engine)
+                state = "refused" if not paths or (words and words in text) else "wrong"
+                yield Cell(name, engine, "", kind.name, state, text)
+        if not paths:
             return
+        release = _release(opened, choice, list(paths.values()))
         with deploy.staged(opened, release, _told):
-            for kind, model in zip(wanted, release.models, strict=True):
+            runs = [kind for kind in wanted if kind.name in paths]
+            for kind, model in zip(runs, release.models, strict=True):
                 state, text = _try(opened, release, model, kind, Path(folder))
                 yield Cell(name, engine, release.runtime, kind.name, state, text)
+
+
+def _release(opened: Session, choice: Choice, paths: list[Path]) -> Release:
+    return deploy.prepare(
+        opened.board,
+        deploy.models(paths, _told),
+        _told,
+        choice=choice,
+        interpreter=deploy.python_for(opened, choice),
+    )
 
 
 def _try(
@@ -169,7 +204,7 @@ def rows(cells: Sequence[Cell], columns: Sequence[str]) -> list[str]:
                 text = " ".join(cell.text.split())
                 number = notes.setdefault(text, len(notes) + 1)
                 marks.append(f"{'no' if cell.state == 'refused' else '**wrong**'} ({number})")
-        runtime_name = next(iter(found.values())).runtime or "none"
+        runtime_name = next((c.runtime for c in found.values() if c.runtime), "none")
         lines.append(f"| {place} | {engine} | {runtime_name} | {' | '.join(marks)} |")
     return [*lines, "", *(f"{number}. {text}" for text, number in notes.items())]
 
@@ -182,7 +217,7 @@ def main() -> int:
     cells: list[Cell] = []
     for name in options.board or BOARDS:
         with session.connect(board.load(name), _told) as opened:
-            for engine in runtime.ENGINES:
+            for engine in ENGINES:
                 cells += fill(opened, engine, kinds())
     lines = rows(cells, [kind.name for kind in kinds()])
     report.settle()

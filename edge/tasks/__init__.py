@@ -17,6 +17,7 @@ from edge.tasks import (
     qemu,
     releases,
     runs,
+    runtimes,
     serial,
     study,
 )
@@ -24,6 +25,8 @@ from edge.tasks import (
 _runs = Collection("runs", runs.runs_show, runs.runs_compare, runs.runs_export)
 _runs.add_task(runs.runs_list, default=True)
 _qemu = Collection("qemu", qemu.up, qemu.down, qemu.status, qemu.build_image)
+_runtime = Collection("runtime", runtimes.runtime_build)
+_runtime.add_task(runtimes.runtime_list, default=True)
 namespace = Collection(
     boards.boards,
     firmware.build,
@@ -38,10 +41,10 @@ namespace = Collection(
     _runs,
     measure.compare,
     measure.check,
+    measure.sweep,
     study.study,
     conversion.convert,
     conversion.export,
-    measure.sweep,
     models.infer,
     models.evaluate,
     models.inspect,
@@ -50,6 +53,7 @@ namespace = Collection(
     serial.console,
     serial.bootstrap,
     _qemu,
+    _runtime,
 )
 
 

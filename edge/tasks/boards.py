@@ -80,6 +80,7 @@ def doctor(
     runtime: str | None = None,
     lib: str | None = None,
     delegate: str | None = None,
+    ops: str | None = None,
     json: bool = False,
 ) -> None:
     """Say what would stop a deploy to a board or spoil a measurement, and what mends it.
@@ -92,11 +93,11 @@ def doctor(
     from edge import deploy as deploy_module
     from edge import facts, preflight, report, session
 
-    options = command.options(None, [], "0", "1", True, delegate)
+    options = command.options(None, [], "0", "1", True, delegate, ops)
     choice = command.choice(engine, runtime, lib, options)
     target = board_module.load(board, host=host)
     deploy_module.check(target, choice)
-    found = deploy_module.models(command.models(model), report.progress) if model else ()
+    found = deploy_module.models(command.models(model), report.progress, options) if model else ()
     with session.connect(target, report.progress) as opened:
         made = deploy_module.stack(
             target,

@@ -17,6 +17,7 @@ HOST = "SSH destination, such as pi@10.0.0.7, instead of the board's own"
 MODEL = "a .tflite file; may be given several times"
 RUNTIME = "a runtime of edge/runtimes instead of the board's"
 LIB = "a runtime library of your own, such as libtensorflowlite_c.so"
+OPS = "a folder of kernels for the model's custom operators: see docs/custom-operators.md"
 TOOLCHAIN = "a toolchain of toolchains/ instead of the board's"
 ENGINE = "how to run models, such as tflite or python (docs/engines.md); else the runtime's own way"
 
@@ -26,6 +27,7 @@ STACK = {
     "runtime": RUNTIME,
     "lib": LIB,
     "delegate": "external:PATH?key=value; external:board:/PATH is a library that is there already",
+    "ops": OPS,
     "json": JSON,
 }
 """What runs on which board."""
@@ -183,6 +185,7 @@ def options(
     threads: str,
     xnnpack: bool,
     delegate: str | None,
+    ops: str | None = None,
 ) -> Any:
     from edge import options
 
@@ -193,6 +196,7 @@ def options(
         threads=int(number("--threads", threads)),
         xnnpack=xnnpack,
         delegate=None if delegate is None else options.delegate(delegate),
+        ops=ops,
     )
     options.check(made)
     return made
@@ -247,4 +251,7 @@ def choice(
 ) -> Any:
     from edge.deploy import Choice
 
-    return Choice(engine, runtime, path(lib), options.delegate, toolchain, lto or None, cflags)
+    return Choice(
+        *(engine, runtime, path(lib), options.delegate, toolchain, lto or None, cflags),
+        path(options.ops),
+    )

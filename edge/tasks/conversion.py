@@ -11,6 +11,7 @@ from edge.tasks import command
 
 @task(
     positional=["source"],
+    iterable=["shape"],
     help={
         "source": "a Keras file (.keras, .h5) or the folder of a SavedModel",
         "quantize": "float32, float16, dynamic, int8, int16x8: one, several joined by commas, "
@@ -29,6 +30,7 @@ from edge.tasks import command
         "output": "folder for <name>-<variant>.tflite",
         "name": "instead of the source's",
         "batch": "first axis of every input where it is open; 0: it stays open",
+        "shape": "of an input with other open axes, NAME=1x20; may be given several times",
         "signature": "of a SavedModel with several",
         "custom": "leave operators that TFLite has not to custom operators of the same name",
         "board": "whose runtime says what its delegates take; none: nobody's",
@@ -39,6 +41,7 @@ from edge.tasks import command
 def convert(
     _: Any,
     source: str,
+    shape: list[str],
     quantize: str = "float32",
     calibrate: str | None = None,
     samples: str = "300",
@@ -63,7 +66,7 @@ def convert(
 
     TensorFlow is installed into the cache at the first time. See docs/converting.md.
     """
-    from edge import about, dataset, report
+    from edge import about, dataset, options, report
     from edge import board as board_module
     from edge import convert as convert_module
     from edge.errors import EdgeError, UsageError
@@ -93,6 +96,7 @@ def convert(
         data=None if data is None else dataset.load(command.path(data), label),
         integer=io == "integer",
         batch=int(command.number("--batch", batch)),
+        shapes=options.shapes(shape),
         signature=signature,
         preprocess=preprocess,
         labels=() if labels is None else about.labels(command.path(labels)),

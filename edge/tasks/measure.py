@@ -43,6 +43,7 @@ def bench(
     runtime: str | None = None,
     lib: str | None = None,
     delegate: str | None = None,
+    ops: str | None = None,
     signature: str | None = None,
     batch: str = "0",
     threads: str = "1",
@@ -88,7 +89,7 @@ def bench(
     from edge import run as run_module
     from edge.errors import UsageError
 
-    options = command.options(signature, shape, batch, threads, xnnpack, delegate)
+    options = command.options(signature, shape, batch, threads, xnnpack, delegate, ops)
     plan = command.plan(
         options,
         count=count,
@@ -383,6 +384,7 @@ def check(
     runtime: str | None = None,
     lib: str | None = None,
     delegate: str | None = None,
+    ops: str | None = None,
     signature: str | None = None,
     batch: str = "0",
     threads: str = "1",
@@ -414,7 +416,7 @@ def check(
     from edge import rounds as rounds_module
     from edge.errors import UsageError
 
-    options = command.options(signature, shape, batch, threads, xnnpack, delegate)
+    options = command.options(signature, shape, batch, threads, xnnpack, delegate, ops)
     plan = command.plan(
         options,
         count=count,
@@ -534,6 +536,7 @@ def sweep(
     batch: str = "1,2,4,8,16,32",
     threads: str = "1",
     xnnpack: bool = True,
+    ops: str | None = None,
     count: str = "300",
     duration: str = "5",
     warmup: str = "10",
@@ -555,7 +558,7 @@ def sweep(
     from edge import sweep as sweep_module
     from edge.report import sweep as sweep_report
 
-    options = command.options(signature, shape, "0", threads, xnnpack, delegate)
+    options = command.options(signature, shape, "0", threads, xnnpack, delegate, ops)
     plan = command.plan(
         options,
         count=count,

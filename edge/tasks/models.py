@@ -35,6 +35,7 @@ def infer(
     runtime: str | None = None,
     lib: str | None = None,
     delegate: str | None = None,
+    ops: str | None = None,
     signature: str | None = None,
     batch: str = "0",
     threads: str = "1",
@@ -54,7 +55,7 @@ def infer(
     from edge import deploy as deploy_module
     from edge import reference, report, runner, session
 
-    options = command.options(signature, shape, batch, threads, xnnpack, delegate)
+    options = command.options(signature, shape, batch, threads, xnnpack, delegate, ops)
     choice = command.choice(engine, runtime, lib, options)
     target = board_module.load(board, host=host)
     deploy_module.check(target, choice)
@@ -105,6 +106,7 @@ def inspect(
     runtime: str | None = None,
     lib: str | None = None,
     delegate: str | None = None,
+    ops: str | None = None,
     signature: str | None = None,
     batch: str = "0",
     threads: str = "1",
@@ -126,7 +128,7 @@ def inspect(
     from edge import model as model_module
     from edge.errors import UsageError
 
-    options = command.options(signature, shape, batch, threads, xnnpack, delegate)
+    options = command.options(signature, shape, batch, threads, xnnpack, delegate, ops)
     if board is None and (host or engine or runtime or lib):
         raise UsageError(
             "--host, --engine, --runtime and --lib belong to a board: name it by --board"
@@ -193,6 +195,7 @@ def evaluate(
     runtime: str | None = None,
     lib: str | None = None,
     delegate: str | None = None,
+    ops: str | None = None,
     threads: str = "1",
     xnnpack: bool = True,
     json: bool = False,
@@ -214,7 +217,7 @@ def evaluate(
     from edge.errors import UsageError
     from edge.report import conversion
 
-    options = command.options(None, [], "0", threads, xnnpack, delegate)
+    options = command.options(None, [], "0", threads, xnnpack, delegate, ops)
     choice = command.choice(engine, runtime, lib, options)
     target = board_module.load(board, host=host)
     deploy_module.check(target, choice)
@@ -223,7 +226,7 @@ def evaluate(
     given = dataset.load(command.path(data), label, limit)
     found = deploy_module.models(command.models([model]), report.progress, options)
     report.progress(f"running {found[0].path.name} on this machine")
-    asked = evaluation.question(found[0].path, given, scores)
+    asked = evaluation.question(found[0].path, given, scores, options)
     with session.connect(target, report.progress) as opened, tempfile.TemporaryDirectory() as work:
         exposed = Path(work) / f"layers-{found[0].path.name}"
         if layers:

@@ -41,6 +41,7 @@ def deploy(
     runtime: str | None = None,
     lib: str | None = None,
     delegate: str | None = None,
+    ops: str | None = None,
     signature: str | None = None,
     batch: str = "0",
     threads: str = "1",
@@ -71,7 +72,7 @@ def deploy(
     from edge import deploy as deploy_module
     from edge import fleet, report, session
 
-    options = command.options(signature, shape, batch, threads, xnnpack, delegate)
+    options = command.options(signature, shape, batch, threads, xnnpack, delegate, ops)
     choice = command.choice(engine, runtime, lib, options, toolchain, lto, cflags)
     targets = board_module.select(board, all=all, host=host)
     bounds = fleet.Bounds(
@@ -350,6 +351,7 @@ def bundle(
     runtime: str | None = None,
     lib: str | None = None,
     delegate: str | None = None,
+    ops: str | None = None,
     toolchain: str | None = None,
     lto: bool = False,
     cflags: str | None = None,
@@ -369,14 +371,13 @@ def bundle(
     from edge import report
 
     given = None if delegate is None else options_module.delegate(delegate)
-    choice = command.choice(
-        engine, runtime, lib, options_module.Options(delegate=given), toolchain, lto, cflags
-    )
+    options = options_module.Options(delegate=given, ops=ops)
+    choice = command.choice(engine, runtime, lib, options, toolchain, lto, cflags)
     path = bundle_module.output_file(command.path(output), force=force)
     target = board_module.load(board)
     bundle_module.check(target, choice)
     deploy_module.check(target, choice)
-    found = deploy_module.models(command.models(model), report.progress)
+    found = deploy_module.models(command.models(model), report.progress, options)
     wanted = deploy_module.prepare(target, found, report.progress, choice=choice)
     made = bundle_module.write(wanted, target, path, report.progress, delegate=given)
     if json:

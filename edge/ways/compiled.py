@@ -20,6 +20,7 @@ _interpreter_wrapper = compiled_model  # whose file is what executes models
 
 __version__ = "2.3.0"  # the package does not say
 
+_STRING = 5  # of the schema's TensorType
 _FIRST_OUTPUT = 1 << 16  # so that numbers of inputs and outputs differ
 
 
@@ -53,6 +54,10 @@ class _Table:
     def number(self, number: int) -> int:
         at = self._field(number)
         return self._int("I", at) if at else 0
+
+    def byte(self, number: int) -> int:
+        at = self._field(number)
+        return self._int("b", at) if at else 0
 
     def numbers(self, number: int, kind: str) -> list[Any]:
         at, count = self._vector(number)
@@ -122,6 +127,8 @@ class Interpreter:
 
     def _detail(self, name: str, said: dict[str, Any], index: int) -> dict[str, Any]:
         tensor = self._tensors[said["index"]]
+        if tensor.byte(1) == _STRING:
+            raise ValueError(f"'{name}' is made of strings, which edge doesn't carry")
         quantization = tensor.table(4)
         scales = quantization.numbers(2, "f") if quantization else []
         zeros = quantization.numbers(3, "q") if quantization else []

@@ -186,6 +186,10 @@ def add(a: Array, b: Array, low: float | None, high: float | None) -> Array:
     return clamp(a + b, low, high)
 
 
+def sub(a: Array, b: Array, low: float | None, high: float | None) -> Array:
+    return clamp(a - b, low, high)
+
+
 def mul(a: Array, b: Array, low: float | None, high: float | None) -> Array:
     return clamp(a * b, low, high)
 
@@ -395,7 +399,9 @@ class Interpreter:
     Its inputs may have other shapes than the file's, as far as numpy follows them.
     """
 
-    def __init__(self, model_path: str, *_: object) -> None:
+    def __init__(
+        self, model_path: str, num_threads: int, engine: str, signature: str | None, *_: object
+    ) -> None:
         path = Path(model_path)
         written = path.absolute().parents[1] / "numpy" / f"{path.name}.py"
         spec = importlib.util.spec_from_file_location("edge_forward", written)
@@ -403,6 +409,11 @@ class Interpreter:
             raise ValueError(f"{written} is missing: deploy again")
         self._code = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(self._code)
+        if signature in self._code.OTHER_SIGNATURES:
+            raise ValueError(
+                f"signature '{signature}' has a subgraph of its own, and the first one alone was "
+                "written: use --engine python or tflite"
+            )
         with np.load(written.with_suffix(".npz"), allow_pickle=False) as data:
             self._forward = self._code.make(data)
         self._inputs = {d["index"]: dict(d) for d in self._code.INPUTS}

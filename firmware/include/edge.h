@@ -185,6 +185,7 @@ typedef struct edge_options {
   const char *delegate_path;        /* an external delegate's library; NULL: none */
   const char *const *delegate_keys; /* its options, delegate_option_count of each */
   const char *const *delegate_values;
+  const char *ops_path; /* a library of kernels for custom operators: see edge_op.h; NULL: none */
   int32_t shape_count;
   int32_t delegate_option_count;
 } edge_options;
@@ -327,8 +328,10 @@ int32_t edge_native_run(edge_native *native, int32_t phase);
 int32_t edge_native_measure(edge_native *native, int32_t phase, edge_recorder *recorder,
                             uint64_t warmup, uint64_t samples, uint32_t iterations);
 
-/* The plug-in interface of external delegates, for a delegate that takes no node and only watches
- * which ones the delegates after it take. One at a time, for the interpreter it is given to. */
+/* The plug-in interface of external delegates. Without keys: a delegate that takes no node and only
+ * watches which ones the delegates after it take; one at a time, for the interpreter it is given
+ * to. With the key "ops", whose value is a library of kernels as edge_op.h has them: a delegate
+ * that runs them for the model's custom operators; it has to be the first. */
 void *tflite_plugin_create_delegate(char **keys, char **values, size_t count,
                                     void (*report_error)(const char *));
 void tflite_plugin_destroy_delegate(void *delegate);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "capture.h"
+#include "custom_ops.h"
 #include "explain.h"
 #include "file.h"
 #include "library.h"
@@ -131,7 +132,7 @@ Status load_api(const Library &library, litert::Api *api) {
 // compiles the model, which is how they find the observer.
 class Observer {
  public:
-  explicit Observer(const litert::Api *api) : api_(api) {
+  Observer(const litert::Api *api, CustomOps *ops) : api_(api), ops_(ops) {
     delegate_.begin.prepare = prepare;
     delegate_.flags = tflite::allow_dynamic_tensors;
     current = this;
@@ -140,21 +141,35 @@ class Observer {
   Observer(const Observer &) = delete;
   Observer &operator=(const Observer &) = delete;
 
-  bool join(litert::Environment *environment) const {
-    litert::Accelerator *accelerator = nullptr;
-    return api_->create_accelerator(&accelerator) == 0 && api_->set_name(accelerator, name) == 0 &&
-           api_->set_version(accelerator, version) == 0 &&
-           api_->set_hardware(accelerator, hardware) == 0 &&
-           api_->set_delegate(accelerator, create, destroy) == 0 &&
-           api_->register_accelerator(environment, accelerator, nullptr, release) == 0;
+  bool join(litert::Environment *environment) const { return enter(environment, name, create); }
+
+  // The user's kernels come into a model in the same way. After XNNPACK, which knows none of their
+  // operators, and after the observer, for which they are nobody's.
+  bool join_ops(litert::Environment *environment) const {
+    return enter(environment, ops_name, create_ops);
   }
 
   // Of every subgraph, in their order: the nodes left, and those of the delegates.
   const std::vector<std::vector<int32_t>> &plans() const { return plans_; }
 
  private:
+  bool enter(litert::Environment *environment, litert::GetName *its_name,
+             litert::CreateDelegate *its_create) const {
+    litert::Accelerator *accelerator = nullptr;
+    return api_->create_accelerator(&accelerator) == 0 &&
+           api_->set_name(accelerator, its_name) == 0 &&
+           api_->set_version(accelerator, version) == 0 &&
+           api_->set_hardware(accelerator, hardware) == 0 &&
+           api_->set_delegate(accelerator, its_create, destroy) == 0 &&
+           api_->register_accelerator(environment, accelerator, nullptr, release) == 0;
+  }
+
   static litert::Result name(litert::Accelerator *, const char **result) {
     *result = "edge observer";
+    return 0;
+  }
+  static litert::Result ops_name(litert::Accelerator *, const char **result) {
+    *result = "edge custom operators";
     return 0;
   }
   static litert::Result version(litert::Accelerator *, litert::Version *result) {
@@ -169,6 +184,12 @@ class Observer {
                                litert::Accelerator *, litert::Options *,
                                litert::DelegateWrapper **wrapper) {
     return current->api_->wrap_delegate(&current->delegate_, keep, wrapper);
+  }
+  static litert::Result create_ops(litert::RuntimeContext *, litert::Environment *,
+                                   litert::Accelerator *, litert::Options *,
+                                   litert::DelegateWrapper **wrapper) {
+    auto *delegate = reinterpret_cast<litert::Delegate *>(current->ops_->get());
+    return current->api_->wrap_delegate(delegate, keep, wrapper);
   }
   static void destroy(litert::RuntimeContext *, litert::DelegateWrapper *wrapper) {
     current->api_->destroy_wrapper(wrapper);
@@ -186,6 +207,7 @@ class Observer {
   static thread_local Observer *current;
 
   const litert::Api *api_;
+  CustomOps *ops_;
   litert::Delegate delegate_{};
   std::vector<std::vector<int32_t>> plans_;
 };
@@ -215,7 +237,8 @@ class LitertEngine final : public Engine {
     StderrCapture capture;
     const Status status = open_steps(options);
     runtime_log = capture.finish();
-    return status.ok() ? status : explain(status, runtime_log, options.model_path);
+    return status.ok() ? status
+                       : explain_ops(ops_, explain(status, runtime_log, options.model_path));
   }
 
   int32_t input_count() const override { return static_cast<int32_t>(inputs_.size()); }
@@ -250,13 +273,15 @@ class LitertEngine final : public Engine {
         api_.run(compiled_, signature_, input_buffers_.size(), input_buffers_.data(),
                  output_buffers_.size(), output_buffers_.data());
     if (__builtin_expect(result == 0, 1)) return EDGE_OK;
-    return fail(EDGE_RUNTIME, "the runtime failed to invoke the model (LiteRT status %d)%s", result,
-                open_output_hint_.c_str())
-        .code();
+    const Status status =
+        fail(EDGE_RUNTIME, "the runtime failed to invoke the model (LiteRT status %d)%s", result,
+             open_output_hint_.c_str());
+    return explain_ops(ops_, status).code();
   }
 
  private:
   Status open_steps(const edge_options &options) {
+    if (options.ops_path != nullptr) EDGE_TRY(ops_.load(options.ops_path));
     if (options.delegate_path != nullptr) {
       return fail(EDGE_USAGE, "external delegates are for --engine tflite; LiteRT takes none");
     }
@@ -450,11 +475,15 @@ class LitertEngine final : public Engine {
   }
 
   Status compile(const edge_options &options, bool xnnpack) {
-    Observer observer(&api_);
+    Observer observer(&api_, &ops_);
     EDGE_TRY(step(EDGE_COLD_CREATE, "compiling the model", [&] {
       EDGE_TRY(make_options(options.threads));
       if (xnnpack && !observer.join(environment_)) {
         warnings.push_back("can't see what XNNPACK takes");
+      }
+      ops_.forget_failure();
+      if (ops_.loaded() && !observer.join_ops(environment_)) {
+        return fail(EDGE_RUNTIME, "the runtime doesn't take the kernels of %s", options.ops_path);
       }
       return api_.create_compiled(environment_, model_, options_, &compiled_) == 0
                  ? Status()
@@ -614,6 +643,7 @@ class LitertEngine final : public Engine {
 
   Library library_{"take libLiteRt.so of ai-edge-litert 2.3.0"};
   litert::Api api_{};
+  CustomOps ops_;
   litert::Environment *environment_ = nullptr;
   litert::Model *model_ = nullptr;
   litert::Options *options_ = nullptr;

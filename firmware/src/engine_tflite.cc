@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "capture.h"
+#include "custom_ops.h"
 #include "delegate.h"
 #include "delegation.h"
 #include "explain.h"
@@ -82,8 +83,9 @@ class TfliteEngine final : public Engine {
 
   Status open(const edge_options &options) {
     path_ = options.model_path;
+    if (options.ops_path != nullptr) EDGE_TRY(ops_.load(options.ops_path));
     EDGE_TRY(heard([&] { return load(options); }));
-    return create(options);
+    return explain_ops(ops_, create(options));
   }
 
   int32_t input_count() const override {
@@ -127,7 +129,8 @@ class TfliteEngine final : public Engine {
         runner_ == nullptr ? api_.invoke(interpreter_) : api_.signature_invoke(runner_);
     if (__builtin_expect(result == 0, 1)) return EDGE_OK;
     const Status status = fail(EDGE_RUNTIME, "the runtime failed to invoke the model");
-    return explain(status, std::exchange(reported_, {}), path_.c_str()).code();
+    const Status told = explain(status, std::exchange(reported_, {}), path_.c_str());
+    return explain_ops(ops_, told).code();
   }
 
  private:
@@ -209,6 +212,11 @@ class TfliteEngine final : public Engine {
       if (wanted_profiler() != nullptr) api_.options_set_profiler(options_, &profiler_);
       if (external) EDGE_TRY(create_external(options));
       if (xnnpack) EDGE_TRY(create_xnnpack(options.threads));
+      // Before what watches the delegates: nodes of the user's kernels count as nobody's.
+      if (ops_.loaded()) {
+        ops_.forget_failure();
+        if (api_.modify_with_delegate == nullptr) api_.options_add_delegate(options_, ops_.get());
+      }
       nodes_known = true;
       for (tflite::Delegate *each : delegates_) {
         nodes_known = taken.watch(each) && nodes_known;
@@ -221,6 +229,9 @@ class TfliteEngine final : public Engine {
       if (options.signature != nullptr) EDGE_TRY(choose_signature(options.signature));
       EDGE_TRY(resize_inputs(options));
       if (api_.modify_with_delegate == nullptr) return Status();
+      if (ops_.loaded() && api_.modify_with_delegate(interpreter_, ops_.get()) != 0) {
+        return fail(EDGE_RUNTIME, "the runtime doesn't take the kernels of %s", options.ops_path);
+      }
       for (tflite::Delegate *each : delegates_) {
         const tflite::Result result = api_.modify_with_delegate(interpreter_, each);
         if (result == 0) continue;
@@ -438,6 +449,7 @@ class TfliteEngine final : public Engine {
   tflite::TelemetryProfiler profiler_ = telling(wanted_profiler());
   tflite::Model *model_ = nullptr;
   tflite::Options *options_ = nullptr;
+  CustomOps ops_;
   std::unique_ptr<ExternalDelegate> external_;
   tflite::Delegate *xnnpack_ = nullptr;
   std::vector<tflite::Delegate *> delegates_;  // in the order in which they see the model

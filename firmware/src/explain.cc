@@ -53,8 +53,9 @@ Status explain(Status failure, const std::string &said, const char *model_path) 
   const std::string op = unresolved_op(text);
   if (!op.empty()) {
     return fail(EDGE_UNSUPPORTED_OP,
-                "the runtime lacks the operator %s of %s: convert the model with operators that it "
-                "has, or choose another runtime",
+                "the runtime lacks the operator %s of %s: give a kernel for a custom operator with "
+                "--ops, convert the model with operators that the runtime has, or choose another "
+                "runtime",
                 op.c_str(), model_path);
   }
   return fail(static_cast<edge_status>(failure.code()), "%s", text.c_str());

@@ -24,6 +24,12 @@ class Library {
     *function = reinterpret_cast<Function *>(find(symbol));
     return *function != nullptr ? Status() : lacks(symbol);
   }
+  // The same for a variable.
+  template <typename Data>
+  Status require_data(const char *symbol, Data **data) const {
+    *data = static_cast<Data *>(find(symbol));
+    return *data != nullptr ? Status() : lacks(symbol);
+  }
   // nullptr if the library lacks the symbol.
   template <typename Function>
   void find(const char *symbol, Function **function) const {

@@ -17,6 +17,8 @@ const char *const model_flags_help = R"(
   --delegate external:PATH?key=value&key=value
                        let the plug-in at PATH take over what it can, with these options; write
                        %XX for ?, &, = and % inside of a part
+  --ops LIBRARY        kernels for the model's custom operators: a library that `invoke build --ops`
+                       made
   --threads N          threads for the runtime (1)
   --no-xnnpack         built-in kernels only, no XNNPACK delegate
 )";
@@ -119,6 +121,7 @@ void ModelFlags::declare(Flags *flags) {
   flags->texts("--shape", &shapes);
   flags->number("--batch", 1, INT32_MAX, &batch);
   flags->text("--delegate", &delegate);
+  flags->text("--ops", &ops);
   flags->number("--threads", 1, 1024, &threads);
   flags->on("--no-xnnpack", &no_xnnpack);
 }
@@ -168,6 +171,7 @@ Status ModelFlags::open(const char *verb, ModelHandle *opened) const {
     options.delegate_values = values.data();
     options.delegate_option_count = static_cast<int32_t>(keys.size());
   }
+  if (!ops.empty()) options.ops_path = ops.c_str();
   edge_model *handle = nullptr;
   EDGE_TRY(Status(edge_model_open(&options, &handle)));
   opened->reset(handle);

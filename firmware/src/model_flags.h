@@ -24,6 +24,7 @@ struct ModelFlags {
   std::vector<std::string> shapes;  // name=1x224x224x3
   uint64_t batch = 0;
   std::string delegate;  // external:PATH?key=value
+  std::string ops;
   uint64_t threads = 1;
   bool no_xnnpack = false;
 

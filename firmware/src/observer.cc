@@ -1,11 +1,14 @@
 // A delegate that takes no node. A runtime asks delegates one after the other: first of all this
 // one, which remembers how to read the execution plan, and the plan itself. What is missing from
 // the plan later was taken by the delegates that came after.
+#include <string.h>
+
 #include <algorithm>
 #include <memory>
 #include <new>
 #include <vector>
 
+#include "custom_ops.h"
 #include "error.h"
 #include "tflite_c.h"
 
@@ -92,11 +95,24 @@ class Observer {
 };
 
 std::unique_ptr<Observer> observer;
+std::vector<std::unique_ptr<CustomOps>> all_ops;
+
+void *create_ops(const char *path, void (*report_error)(const char *)) {
+  auto ops = std::make_unique<CustomOps>();
+  if (!ops->load(path).ok()) {
+    if (report_error != nullptr) report_error(last_error());
+    return nullptr;
+  }
+  all_ops.push_back(std::move(ops));
+  return all_ops.back()->get();
+}
 
 }  // namespace
 }  // namespace edge
 
-void *tflite_plugin_create_delegate(char **, char **, size_t, void (*report_error)(const char *)) {
+void *tflite_plugin_create_delegate(char **keys, char **values, size_t count,
+                                    void (*report_error)(const char *)) {
+  if (count == 1 && strcmp(keys[0], "ops") == 0) return edge::create_ops(values[0], report_error);
   if (edge::observer != nullptr) {
     if (report_error != nullptr) report_error("edge watches one interpreter at a time");
     return nullptr;
@@ -107,6 +123,10 @@ void *tflite_plugin_create_delegate(char **, char **, size_t, void (*report_erro
 
 void tflite_plugin_destroy_delegate(void *delegate) {
   if (edge::observer != nullptr && edge::observer->delegate() == delegate) edge::observer.reset();
+  auto &all = edge::all_ops;
+  all.erase(std::remove_if(all.begin(), all.end(),
+                           [&](const auto &ops) { return ops->get() == delegate; }),
+            all.end());
 }
 
 int32_t edge_observed(edge_delegation *delegation, edge_node *nodes, int32_t capacity) {

@@ -234,7 +234,7 @@ class User:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=300,
+            timeout=900,
         )
         assert "Traceback" not in done.stdout + done.stderr
         print(done.stdout, done.stderr)

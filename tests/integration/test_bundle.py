@@ -84,7 +84,7 @@ class Desk:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
 
     def goes(self, stick: Path, *words: str | Path, umask: int = 0o022) -> str:

@@ -107,6 +107,8 @@ def made(base: Path, root_folder: Path) -> Repository:
         "PYTHONPATH": str(base / "packages"),
         "PIP_NO_INDEX": "1",
         "PIP_NO_BUILD_ISOLATION": "0",
+        # What zig compiles of its own C library takes longer than everything else.
+        "ZIG_GLOBAL_CACHE_DIR": str(layout.builds_dir() / "zig"),
         "BASE_BRANCH": "main",
         "EDGE": str(root_folder),
         "EDGE_SOURCE": f"file://{root_folder}",

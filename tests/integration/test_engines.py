@@ -48,7 +48,7 @@ from examples.digits import dataset
 from tests import engine_matrix
 from tests.engine_matrix import Cell
 from tests.integration.test_commands import edge_command, last_line
-from tests.integration.test_runner import REPOSITORY, build, cached_tree, zig
+from tests.integration.test_runner import REPOSITORY, build, cached_tree, example_delegate, zig
 from tests.unit import boards as recorded
 
 DIGITS = {model.name: model.path for model in dataset.models()}
@@ -205,7 +205,7 @@ def expected(engine: str, available: bool) -> dict[str, str]:
     return {k.name: "refused" if engine in k.refusals or not available else "ok" for k in kinds}
 
 
-@pytest.mark.parametrize("engine", runtime.ENGINES)
+@pytest.mark.parametrize("engine", engine_matrix.ENGINES)
 def test_each_kind_on_this_machine(connected: Callable[[str], Session], engine: str) -> None:
     here = connected("localhost")
     cells = list(engine_matrix.fill(here, engine, engine_matrix.kinds()))
@@ -217,10 +217,11 @@ def test_each_kind_on_this_machine(connected: Callable[[str], Session], engine: 
         assert "x86_64" in cells[0].text
 
 
-@pytest.mark.parametrize("engine", runtime.ENGINES)
+@pytest.mark.parametrize("engine", [e for e in engine_matrix.ENGINES if e != "numpy"])
 def test_kinds_on_an_emulated_board(connected: Callable[[str], Session], engine: str) -> None:
     # A Python with numpy takes seconds to start there.
-    slow = ("float32", "int8", "string") if engine in runtime.IN_PYTHON else None
+    slow = ["float32", "int8", "string"] if engine in runtime.IN_PYTHON else None
+    slow = ["int8"] if engine == "compiled" else slow
     kinds = [k for k in engine_matrix.kinds() if slow is None or k.name in slow]
     cells = list(engine_matrix.fill(connected("qemu-aarch64"), engine, kinds))
     check_cells("qemu-aarch64", engine, cells)
@@ -236,8 +237,8 @@ def test_a_32_bit_board_computes_in_python(command: Command, tmp_path: Path) -> 
     assert told["engine"] == "python"
     with np.load(tmp_path / "y.npz") as there:
         assert agreement.compare("mlp-int8", dict(there), here).ok
-    # There is no library with the TfLite C API for it.
-    refused(command(*words, "--engine", "tflite"), 2, "armv7l")
+    # There is no LiteRT for it.
+    refused(command(*words, "--engine", "litert"), 2, "armv7l")
 
 
 # ---- bench --------------------------------------------------------------------------------------
@@ -384,10 +385,7 @@ def test_a_jetson_nano_is_told_which_runtime_it_can_load() -> None:
 @pytest.fixture(scope="module")
 def example() -> Path:
     """The example delegate for aarch64."""
-    tree = cached_tree("zig-aarch64")
-    flags = (*zig("aarch64"), "-DEDGE_EXAMPLE_DELEGATE=ON")
-    build(REPOSITORY / "firmware", tree, *flags, target="example_delegate")
-    return tree / "libexample_delegate.so"
+    return example_delegate()
 
 
 @pytest.fixture(scope="module")

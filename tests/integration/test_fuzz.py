@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,13 +11,7 @@ import pytest
 
 from edge import build as firmware_build
 from edge import runtime
-from tests.integration.test_runner import (
-    REPOSITORY,
-    build,
-    cached_tree,
-    host_tree,
-    pytestmark,
-)
+from tests.integration.test_runner import REPOSITORY, host_tree, pytestmark, sanitized_tree
 
 __all__ = ["host_tree", "pytestmark"]
 
@@ -26,17 +19,10 @@ FUZZ = REPOSITORY / "firmware/fuzz"
 TARGETS = sorted(path.name for path in (FUZZ / "corpus").iterdir())
 
 
-@pytest.fixture(scope="module")
-def sanitized_tree() -> Path:
+@pytest.fixture(scope="module", name="sanitized_tree")
+def _sanitized_tree() -> Path:
     """The tree in which the unit tests run sanitized: it has the fuzz targets, too."""
-    compiler = shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        pytest.skip("no system compiler (g++, clang++) with AddressSanitizer")
-    return build(
-        REPOSITORY / "firmware",
-        cached_tree("sanitized"),
-        *(f"-DCMAKE_CXX_COMPILER={compiler}", "-DEDGE_SANITIZE=ON", "-DEDGE_TESTS=ON"),
-    )
+    return sanitized_tree()
 
 
 def replay(program: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:

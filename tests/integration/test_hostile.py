@@ -131,7 +131,8 @@ def test_no_output_holds_or_fills_us(
                 if verb == "send":
                     process.send(bytes(1 << 24), 2)
                 process.receive_line(2)
-        assert time.monotonic() - began < 15
+        # For ever is longer than this, on a busy machine, too.
+        assert time.monotonic() - began < 60
         assert len(str(caught.value)) < 4000
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 

@@ -20,12 +20,7 @@ from edge import agreement, board, build, emulator, image, reference, runtime, s
 from edge.options import Options, Shape
 from edge.reference import Arrays
 from examples.digits import dataset
-from tests.integration.test_runner import NODES, Runner, cached_tree
-from tests.integration.test_runner import build as make
-from tests.integration.test_runner import zig as zig_arguments
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-MODELS = REPOSITORY / "examples/digits/models"
+from tests.integration.test_runner import MODELS, NODES, Runner, sanitized_tree
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64",
@@ -47,8 +42,8 @@ def library() -> Path:
 
 @pytest.fixture(scope="session")
 def runner(library: Path) -> LitertRunner:
-    tree = make(REPOSITORY / "firmware", cached_tree("zig-x86_64-run"), *zig_arguments("x86_64"))
-    return LitertRunner([str(tree / "edge-run")], library)
+    runner = build.runner(board.load("localhost"), print).runner
+    return LitertRunner([str(runner.path)], library)
 
 
 CORTEX_A72 = """processor : 0
@@ -68,7 +63,7 @@ def board_runner(tmp_path_factory: pytest.TempPathFactory) -> LitertRunner:
     """The board's program and library, under the emulator."""
     target = board.load("qemu-aarch64")
     assert target.image is not None
-    tree = make(REPOSITORY / "firmware", cached_tree("zig-aarch64"), *zig_arguments("aarch64"))
+    program = build.runner(target, print).runner.path
     tool = emulator.user_emulator("arm64", print)
     sysroot = tmp_path_factory.mktemp("sysroot")
     for path in image.sysroot(image.load(target.image), print).iterdir():
@@ -76,7 +71,7 @@ def board_runner(tmp_path_factory: pytest.TempPathFactory) -> LitertRunner:
             (sysroot / path.name).symlink_to(path)
     (sysroot / "proc").mkdir()
     (sysroot / "proc/cpuinfo").write_text(CORTEX_A72)
-    argv = [*tool.argv, "-L", str(sysroot), "-cpu", target.cpu, str(tree / "edge-run")]
+    argv = [*tool.argv, "-L", str(sysroot), "-cpu", target.cpu, str(program)]
     library = runtime.fetch(runtime.load("litert-2.3.0"), "aarch64", print).path
     return LitertRunner(argv, library, extra=dict(tool.env))
 
@@ -337,16 +332,7 @@ def test_a_library_for_another_machine(runner: LitertRunner) -> None:
 
 
 def test_clean_under_sanitizers(library: Path, tmp_path: Path) -> None:
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no g++: zig's wheel has no AddressSanitizer runtime")
-    tree = make(
-        REPOSITORY / "firmware",
-        cached_tree("sanitized-run"),
-        *(f"-DCMAKE_CXX_COMPILER={compiler}", "-DEDGE_SANITIZE=ON"),
-        target="edge-run",
-    )
-    runner = LitertRunner([str(tree / "edge-run")], library)
+    runner = LitertRunner([str(sanitized_tree("edge-run") / "edge-run")], library)
     agrees(runner, written(tmp_path, tiny.several()), tmp_path)
     agrees(runner, written(tmp_path, tiny.dynamic()), tmp_path, Options(batch=3))
     runner.fails(6, "NobodyHasThis", *("infer", *runner.model(written(tmp_path, tiny.custom_op()))))

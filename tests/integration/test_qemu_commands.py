@@ -41,7 +41,7 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def call(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [INVOKE, *words], cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-        timeout=300, check=False,
+        timeout=900, check=False,
     )  # fmt: skip
 
 

@@ -52,7 +52,7 @@ def compile_store(target: Path, *flags: str) -> subprocess.CompletedProcess[str]
         [*compiler, *FLAGS, *flags, *includes, *sources, "-o", str(target)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
 
 
@@ -60,7 +60,7 @@ def compile_store(target: Path, *flags: str) -> subprocess.CompletedProcess[str]
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store with its faults, started like edge-run."""
     target = tmp_path_factory.mktemp("store") / "edge-run"
-    made = compile_store(target, "-O2")
+    made = compile_store(target, "-O1")
     assert made.returncode == 0, made.stderr
     return target
 
@@ -228,6 +228,12 @@ def copy(tree: Path, to: Path) -> None:
 
 def leftovers(root: Path) -> list[str]:
     return [str(p.relative_to(root)) for p in root.rglob("*") if p.name.endswith(".part")]
+
+
+@pytest.fixture
+def tmp_path(memory_path: Path) -> Path:
+    """Thousands of kills, each with its syncs: what they order is asserted, not awaited."""
+    return memory_path
 
 
 @pytest.fixture

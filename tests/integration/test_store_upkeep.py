@@ -29,10 +29,11 @@ from tests.integration.test_store import (
     runner,
     speak,
     start,
+    tmp_path,
     whole,
 )
 
-__all__ = ["root", "runner"]
+__all__ = ["root", "runner", "tmp_path"]
 
 BOOT = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 

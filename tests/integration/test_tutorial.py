@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from edge import layout, model
-from tests.integration.test_ci_docs import cache
+from tests.integration.test_ci_docs import Repository, cache
 from tests.unit.test_tutorial import commands
 
 
 @pytest.fixture
-def shell(tmp_path: Path, root_folder: Path) -> Iterator[tuple[Path, dict[str, str]]]:
-    """The folder, and an environment with machines of its own and the developer's downloads."""
+def checkout(tmp_path: Path, root_folder: Path) -> Iterator[Repository]:
+    """A folder like one, with machines of its own and the developer's downloads."""
     base = layout.cache_dir() / "test-tutorial"
     with layout.exclusive(base, print):
         cache(base / "cache", "environments", "builds")
@@ -29,34 +28,16 @@ def shell(tmp_path: Path, root_folder: Path) -> Iterator[tuple[Path, dict[str, s
             "XDG_CACHE_HOME": str(base / "cache"),
             "EDGE_LAB": str(tmp_path / "no-lab.toml"),
         }
+        found = Repository(tmp_path, env)
         try:
-            yield tmp_path, env
+            yield found
         finally:
-            run(commands()[-1], tmp_path, env)  # a step that failed may have left it up
+            found.run(commands()[-1])  # a step that failed may have left it up
 
 
-def run(command: str, folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["bash", "--noprofile", "--norc", "-c", command],
-        cwd=folder,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-
-
-def test_the_tutorial(shell: tuple[Path, dict[str, str]]) -> None:
-    folder, env = shell
-    printed = {}
-    for command in commands():
-        done = run(command, folder, env)
-        assert done.returncode == 0, f"{command}\n{done.stdout}"
-        print(f"$ {command}\n{done.stdout}")
-        printed[command.split()[1]] = done.stdout
+def test_the_tutorial(checkout: Repository) -> None:
+    folder = checkout.folder
+    printed = {command.split()[1]: checkout.passes(command) for command in commands()}
     about = model.read(folder / "build/cnn-int8.tflite").about
     assert about is not None and (about.source, about.preprocessing) == ("cnn.keras", "unit")
     assert "converted from cnn.keras" in printed["inspect"]

@@ -36,7 +36,7 @@ def test_a_compiler_that_lists_no_cores_is_believed() -> None:
 
 def _check(known: frozenset[str], **changes: str) -> None:
     target = dataclasses.replace(board.load("rpi4"), **changes)  # type: ignore[arg-type]
-    build._check_cores(target, toolchain.load("zig", "aarch64"), known)
+    build.check_cores(target, toolchain.load("zig", "aarch64"), known)
 
 
 @pytest.mark.parametrize("mcpu", ["generic", "cortex-a72", "cortex_a72", "cortex-a72+crc"])
@@ -87,9 +87,9 @@ def test_the_reason_cmake_gives_is_one_line_without_its_call_stack() -> None:
         "-- x\nCMake Error at a.cmake:9 (message):\n  g++ is not installed: install it, or\n"
         "  use zig\nCall Stack (most recent call first):\n  b.cmake:3 (include)\n\n"
     )
-    assert build._first_error(output) == "g++ is not installed: install it, or use zig"
+    assert build.first_error(output) == "g++ is not installed: install it, or use zig"
 
 
 def test_the_compilers_first_error_is_the_reason() -> None:
     output = "[1/2] c++ x.cc\nFAILED: x.o\nx.cc:1:1: error: no such thing\nx.cc:2:1: error: more\n"
-    assert build._first_error(output) == "x.cc:1:1: error: no such thing"
+    assert build.first_error(output) == "x.cc:1:1: error: no such thing"

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge import about, flatbuffer, inspection, layers, model
+from edge import about, evaluation, flatbuffer, inspection, layers, model
 from edge.about import About
 from edge.errors import UsageError
 from edge.report import contents_lines
@@ -142,6 +142,20 @@ def test_outputs_beside_those_of_the_model_itself() -> None:
     assert layers.as_model(read, exposed, whole, [0, 5]) == 2
     whole["scores"][5] += 1
     assert layers.as_model(read, exposed, whole, [0, 5]) == 1
+
+
+def test_large_results_are_fetched_of_fewer_samples() -> None:
+    read = model.read(CNN)
+    assert evaluation.batches_of_layers(read, 1) == 8
+    assert evaluation.batches_of_layers(read, 3) == 2
+    assert evaluation.batches_of_layers(read, 100) == 1
+    graph = read.subgraphs[0]
+    large = tuple(
+        dataclasses.replace(t, shape=(64, 1024, 1024)) if t.shape[:1] == (1,) else t
+        for t in graph.tensors
+    )
+    read = dataclasses.replace(read, subgraphs=(dataclasses.replace(graph, tensors=large),))
+    assert evaluation.batches_of_layers(read, 1) == 1
 
 
 def test_a_model_without_results_has_no_layers() -> None:

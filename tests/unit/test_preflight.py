@@ -249,6 +249,15 @@ def test_a_model_must_find_room_in_memory(model_mib: int, level: str) -> None:
     assert f"m.tflite is {model_mib} MiB, the board has 1000 MiB of memory free" in found.text
 
 
+def test_a_large_runtime_must_find_room_in_memory() -> None:
+    small = dataclasses.replace(FACTS, memory_available_bytes=300_000_000)
+    stop = look(small, runtime="tensorflow-2.20.0", needs_memory_mb=350)["memory"]
+    assert (stop.level, stop.users_fault) == ("stop", True)
+    assert "takes about 350 MB of memory" in stop.text and "has 300 MB free" in stop.text
+    enough = dataclasses.replace(FACTS, memory_available_bytes=400_000_000)
+    assert "memory" not in look(enough, runtime="tensorflow-2.20.0", needs_memory_mb=350)
+
+
 def test_a_containers_memory_is_less_than_the_boards() -> None:
     model = Artifact(Path("m.tflite"), "models/m.tflite", "0" * 64, 600 << 20)
     container = facts.parse(boards.CONTAINER_ON_RK3399)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge import artifact, layout, runtime, toolchain
+from edge import artifact, board, layout, runtime, tflite, toolchain
 from edge.errors import UsageError
 from edge.python import Python
 from edge.wheels import Wheel
@@ -20,6 +20,17 @@ python = "3.11"
 platform = "manylinux_2_17_aarch64"
 sha256 = "0123"
 library = "a/lib.so"
+"""
+
+
+COMPILED = """
+description = "made here"
+engine = "tflite"
+
+[source]
+name = "tflite-2.14.1"
+operators = ["SOFTMAX", "CONV_2D", "SOFTMAX"]
+mcpu = "cortex-a7"
 """
 
 
@@ -59,6 +70,37 @@ def test_a_wrong_runtime_file_is_one_clear_line(folder: Path, text: str, words: 
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
+def test_one_file_adds_a_runtime_that_is_compiled(folder: Path) -> None:
+    (folder / "mine.toml").write_text(COMPILED, encoding="utf-8")
+    mine = runtime.load("mine")
+    assert mine.order == tflite.Order(
+        "tflite-2.14.1", operators=("CONV_2D", "SOFTMAX"), mcpu="cortex-a7"
+    )
+    assert (mine.engines, mine.architectures) == (("tflite",), ("aarch64", "armv7l"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (COMPILED.replace('"tflite"', '"litert"'), "what is compiled is for tflite"),
+        (COMPILED.replace("name =", "nom ="), r"unknown key 'source\.nom'"),
+        (COMPILED.replace('["SOFTMAX", "CONV_2D", "SOFTMAX"]', "[1]"), "must be a list such as"),
+        (COMPILED + '\n[wheel.aarch64]\nlibrary = "x"\n', "unknown key 'wheel'"),
+    ],
+)
+def test_a_wrong_file_for_what_is_compiled(folder: Path, text: str, words: str) -> None:
+    (folder / "mine.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=words):
+        runtime.load("mine")
+
+
+def test_a_32_bit_board_gets_what_is_compiled_for_it() -> None:
+    for name in ("beaglebone-black", "rpi2", "rpi3-32bit"):
+        chosen = runtime.load(board.load(name).runtime)
+        assert chosen.order is not None
+        assert chosen.features["armv7l"] == ("neon",)
+
+
 def test_a_runtime_without_this_architecture(folder: Path) -> None:
     with pytest.raises(UsageError, match=r"no library for armv7l \(it has: aarch64\)"):
         runtime.fetch(runtime.load("litert-2.1.0"), "armv7l", print)
@@ -68,7 +110,7 @@ def test_a_runtime_without_this_architecture(folder: Path) -> None:
     ("arch", "words"),
     [
         ("x86_64", r"for x86_64 there is --runtime litert-2\.3\.0, tflite-runtime-.*, ai-edge-"),
-        ("armv7l", r"for armv7l there is --runtime tflite-runtime-2\.14\.0$"),
+        ("armv7l", r"for armv7l there is --runtime tflite-2\.14\.1, debian-.*, tflite-runtime-.*"),
         ("riscv64", r"for riscv64 there is none: bring one of your own with --lib$"),
     ],
 )
@@ -191,9 +233,9 @@ def test_numpy_goes_along_where_the_boards_own_will_not_do(
         (board_python("3.14"), ["use --engine tflite"]),
         (board_python("3.14", arch="x86_64"), ["use --engine litert"]),
         (board_python(arch="riscv64"), ["for aarch64, armv7l;", "--engine tflite --lib FILE"]),
-        (board_python("3.13", arch="armv7l"), ["edge knows no library for armv7l"]),
+        (board_python("3.13", arch="armv7l"), ["use --engine tflite"]),
         (board_python(arch="armv7l", numpy=None), ["no wheel of numpy for armv7l", "apt install"]),
-        (board_python(arch="armv7l", numpy=None), ["or use --engine tflite --lib FILE"]),
+        (board_python(arch="armv7l", numpy=None), ["or use --engine tflite"]),
         (board_python(arch="armv7l", numpy="2.1"), ["its own is 2.1"]),
     ],
 )

@@ -21,6 +21,9 @@ MODELS: dict[str, Callable[[], bytes]] = {
     "counter": tiny.counter,
     "dense": tiny.dense,
     "custom_op": tiny.custom_op,
+    "custom_and_builtin": lambda: tiny.custom_and_builtin("Nobody", b"ab"),
+    "leaky_threshold": lambda: tiny.leaky_threshold(1, 2, (1, 4), custom=True),
+    "leaky_threshold-builtin": lambda: tiny.leaky_threshold(1, 2, (1, 4), custom=False),
     "quantized-int8": lambda: tiny.quantized("int8"),
     "quantized-uint8": lambda: tiny.quantized("uint8"),
 }

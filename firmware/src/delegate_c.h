@@ -1,7 +1,7 @@
 // What a delegate sees of TFLite, as its binary interface is, in our own words: of each structure
-// the part that has stayed since 2.4.
-#ifndef EDGE_TESTS_DELEGATE_C_H
-#define EDGE_TESTS_DELEGATE_C_H
+// the part that has stayed since 2.4, and of a registration the whole of it.
+#ifndef EDGE_DELEGATE_C_H
+#define EDGE_DELEGATE_C_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -12,10 +12,27 @@ using Result = int;  // 0 is success
 
 constexpr int32_t type_float32 = 1;
 constexpr int32_t builtin_add = 0;
+constexpr int32_t builtin_custom = 32;
+// Where a tensor's data are: in the model's file, or wherever an invoke puts them.
+constexpr int32_t allocated_in_model = 1;
+constexpr int32_t allocated_dynamically = 4;
+constexpr int32_t quantization_affine = 1;
 
 struct IntArray {
   int32_t size;
   int32_t values[];
+};
+
+struct FloatArray {
+  int32_t size;
+  float values[];
+};
+
+// One scale and zero point, or one per index of the axis.
+struct AffineQuantization {
+  FloatArray *scales;
+  IntArray *zero_points;
+  int32_t axis;
 };
 
 struct Context;
@@ -36,7 +53,7 @@ struct Tensor {
   bool data_is_stale;
   bool is_variable;
   int32_t quantization_type;
-  void *quantization;
+  void *quantization;  // an AffineQuantization, by its type
   void *sparsity;
   const IntArray *dims_signature;
 };
@@ -66,6 +83,8 @@ struct Registration {
   void *async_kernel;
   uint64_t inplace_operator;
 };
+// It is handed over by value: where that means registers and stack, its size is part of the call.
+static_assert(sizeof(Registration) == (sizeof(void *) == 8 ? 88 : 48), "as since 2.14");
 
 // What the registration's init is given as its buffer.
 struct Params {
@@ -100,4 +119,4 @@ struct Delegate {
 
 }  // namespace edge::delegate
 
-#endif  // EDGE_TESTS_DELEGATE_C_H
+#endif  // EDGE_DELEGATE_C_H

@@ -1,0 +1,1 @@
+"""A custom operator: its kernel, two models, and what it costs."""

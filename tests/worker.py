@@ -1,0 +1,48 @@
+"""Places of their own for the processes that run tests side by side (pytest-xdist's workers).
+
+What is downloaded and compiled is shared; what a board, a machine or a measurement leaves is not.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from edge import layout
+
+SHARED = (
+    *("builds", "elf", "environments", "exports", "images", "libraries", "packages", "sources"),
+    *("tools", "wheels"),
+)
+
+
+def settle() -> None:
+    """Before the first test of a worker; nothing if the tests run in one process."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is None or "EDGE_TEST_WORKER" in os.environ:
+        return
+    shared = layout.cache_dir()
+    home = shared / "tests" / worker
+    (home / "edge").mkdir(parents=True, exist_ok=True)
+    for name in SHARED:
+        (shared / name).mkdir(exist_ok=True)
+        link = home / "edge" / name
+        if not link.is_symlink():
+            link.symlink_to(shared / name)
+    lab = home / "lab.toml"
+    lab.write_text(f'[boards.localhost]\nroot = "{home}/localhost"\n', encoding="utf-8")
+    os.environ.update(
+        {"EDGE_TEST_WORKER": worker, "XDG_CACHE_HOME": str(home), "EDGE_LAB": str(lab)}
+    )
+
+
+def staying(found: Iterable[Path], patience_s: float = 120.0) -> set[Path]:
+    """Those that do not go away: what tests beside this one have in the same place does."""
+    left = set(found)
+    deadline = time.monotonic() + patience_s
+    while left and time.monotonic() < deadline:
+        time.sleep(0.02)
+        left = {path for path in left if path.exists()}
+    return left
