@@ -1,7 +1,8 @@
 """Write docs/questions.md: what a study found on this machine, and on an emulated board.
 
 ``python -m benchmarks.questions [--rounds N] [--board B]...`` takes a quarter of an hour a board.
-It is best run while nothing else is; the reports say if something else was.
+It is best run while nothing else is; the reports say if something else was. With a board, the other
+one's part stays as it is.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class Earlier:
     differs: str = ""
 
 
+_ANOTHER = "the prototype's MLP was a larger one: 784, 128, 10"
+
 EARLIER = (
     Earlier(
         "digits MLP, a call from Python by one from C, tflite-runtime",
@@ -49,7 +52,7 @@ EARLIER = (
         "mlp-float32, call: native tflite-runtime",
         "mlp-float32, call: python tflite-runtime",
         1.79 / 1.07,
-        "the prototype's call from C went by a function of Python's, which takes time of its own",
+        "the prototype's loop in C was called from Python, which took time of its own",
     ),
     Earlier(
         "MobileNetV2 1.0 int8, LiteRT by tflite-runtime",
@@ -58,26 +61,70 @@ EARLIER = (
         "mobilenet-v2-int8: python ai-edge-litert",
         1.65 / 38.2,
     ),
+    Earlier(
+        "an MLP, model(x) by TFLite in Python",
+        "keras-faster",
+        "mlp-float32: python",
+        "mlp-float32: keras-call",
+        730 / 3.1,
+        _ANOTHER,
+    ),
+    Earlier(
+        "an MLP, predict by model(x)",
+        "predict-fine",
+        "mlp-float32: keras-call",
+        "mlp-float32: keras-predict",
+        36.2 / 0.73,
+        _ANOTHER,
+    ),
+    Earlier(
+        "an MLP, NumPy by TFLite in Python",
+        "numpy-tflite",
+        "mlp-float32: python",
+        "mlp-float32: numpy",
+        9.6 / 3.1,
+        _ANOTHER,
+    ),
+    Earlier(
+        "an MLP, tf.function by NumPy",
+        "numpy-faster",
+        "mlp-float32: numpy",
+        "mlp-float32: tf-function",
+        180 / 9.6,
+        _ANOTHER,
+    ),
 )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="questions", description=__doc__.splitlines()[0])
-    parser.add_argument("--board", action="append", help="instead of localhost and qemu-virt")
+    parser.add_argument("--board", action="append", choices=BOARDS, help="only its part")
     parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
-    parts = [head()]
+    old = FILE.read_text(encoding="utf-8") if FILE.exists() else ""
     try:
-        for board in options.board or BOARDS:
-            text, told = study(board, options.rounds)
-            parts.append(deeper(text))
-            if not told["emulated"] and (lines := earlier_lines(told)):
-                parts.append("\n".join(lines) + "\n")
+        new = {b: part(*study(b, options.rounds)) for b in options.board or BOARDS}
     except EdgeError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    FILE.write_text("\n".join(parts), encoding="utf-8")
+    FILE.write_text(page(parts(old) | new), encoding="utf-8")
     return 0
+
+
+def parts(page: str) -> dict[str, str]:
+    """Board -> its part of a page."""
+    found = re.split(rf"^(?=## (?:{'|'.join(BOARDS)})\b)", page, flags=re.MULTILINE)[1:]
+    return {text.split()[1].rstrip(":"): text.rstrip() + "\n" for text in found}
+
+
+def page(of_boards: dict[str, str]) -> str:
+    return "\n".join([head(), *(of_boards[each] for each in BOARDS if each in of_boards)])
+
+
+def part(text: str, told: dict[str, Any]) -> str:
+    """A board's part of the page, of its report as Markdown and as JSON."""
+    lines = [] if told["emulated"] else earlier_lines(told)
+    return "\n".join([deeper(text), *lines]).rstrip() + "\n"
 
 
 def head() -> str:

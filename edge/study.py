@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from edge import (
     abi,
+    agreement,
     bench,
     claim,
     convert,
@@ -19,10 +20,13 @@ from edge import (
     layout,
     model,
     preflight,
+    reference,
     rounds,
+    runner,
     runtime,
 )
 from edge import split as split_module
+from edge.agreement import Agreement
 from edge.artifact import Artifact
 from edge.cell import KERAS, SAVED, Cell, Figures, Inventory, Subject, Way, subject
 from edge.claim import Claim, Verdict
@@ -64,6 +68,19 @@ _SPLIT_SAMPLES = (2 * bench.ROUNDS, 20 * bench.ROUNDS)
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a way made of a model's first input.
+
+    :ivar agreement: with this machine's reference; None: there is no answer, and why.
+    """
+
+    way: Way
+    subject: Subject
+    agreement: Agreement | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class Study:
     """What was asked on a board, and what came of it.
 
@@ -87,6 +104,7 @@ class Study:
     refused: dict[Cell, str]
     splits: dict[tuple[Way, Subject], Split]
     verdicts: tuple[Verdict, ...]
+    answers: tuple[Answer, ...] = ()
     left_out: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     folder: str = ""
@@ -343,7 +361,7 @@ class Told:
         total = self.most * (len(self.cells) - len(self._out))
         total += sum(self._turns[each] for each in self._out)
         text = f"cell {self._done + 1} of {total}"
-        if (left_s := self.left_s(total)) is not None:
+        if (left_s := self.left_s(arm)) is not None:
             text += f", about {_time(left_s)} left"
         self.tell(f"{text}: {self.cells[arm].name}")
 
@@ -361,12 +379,19 @@ class Told:
         """Of the cells so far, each as it took the last time."""
         return sum(self._took_s.values())
 
-    def left_s(self, total: int) -> float | None:
-        """None: nothing was measured yet."""
+    def left_s(self, arm: int) -> float | None:
+        """With the turn of ``arm`` that begins: each cell as it took the last time, and those that
+        had no turn yet as the others on average. None: nothing was measured yet."""
         if not self._took_s:
             return None
         mean_s = self.round_s() / len(self._took_s)
-        return max(0.0, (total - self._done) * mean_s)
+        turns = {each: self.most - self._turns.get(each, 0) for each in range(len(self.cells))}
+        turns[arm] += 1
+        return sum(
+            count * self._took_s.get(each, mean_s)
+            for each, count in turns.items()
+            if each not in self._out
+        )
 
 
 def _time(seconds: float) -> str:
@@ -414,36 +439,17 @@ def run(
     began_s = time.monotonic()
     emulated = session.board.emulated or session.facts.emulated
     wanted, left_out = chosen(asked.subjects, own=asked.own, emulated=emulated)
-    engines = [e for e in runtime.ENGINES if any(e in n for c in asked.claims for n in c.needs)]
-    # Without a model for it TensorFlow need not be there.
-    useless = [] if any(each.keras for each in wanted) else [*KERAS, *SAVED]
-    engines = [engine for engine in engines if engine not in useless]
-    there, missing = ways(session, engines, progress, heavy=asked.heavy)
-    missing |= dict.fromkeys(useless, NO_KERAS)
-    if any(way.engine in SAVED for way in there):
-        wanted = tuple(_exported(each, progress) for each in wanted)
-    stock = Inventory(session.board.name, there, wanted, missing, asked.batch)
-    releases = _Releases(session, progress)
-    # Only what is asked about is fetched, and taken along.
-    files: dict[tuple[str, str], dict[Path, None]] = {}
-    for cell in claim.wanted(asked.claims, stock):
-        files.setdefault((cell.way.engine, cell.way.runtime), {})[_file(cell)] = None
-    for key, paths in files.items():
-        releases.prepare(Way(*key), list(paths))
-    for engine, name in files.keys() - releases.found.keys():
-        whys = [why for key, why in releases.refused.items() if key[:2] == (engine, name)]
-        missing.setdefault(engine, whys[0])
-        there = tuple(way for way in there if (way.engine, way.runtime) != (engine, name))
-    stock = dataclasses.replace(stock, ways=there)
+    stock, releases = _stock(session, asked, wanted, progress)
     wanted_cells = claim.wanted(asked.claims, stock)
     refused = {cell: why for cell in wanted_cells if (why := releases.why_not(cell))}
     cells = [cell for cell in wanted_cells if cell not in refused]
     if not cells:
-        told = "; ".join(dict.fromkeys(missing.values())) or "no model fits the questions"
+        told = "; ".join(dict.fromkeys(stock.missing.values())) or "no model fits the questions"
         raise UsageError(f"nothing of this can be asked on {session.board.name}: {told}")
     measured: dict[Cell, Figures] = {}
     busy: list[float] = []
     with deploy.staged(session, list(releases.found.values()), progress, wait_s=wait_s):
+        answers = tuple(_answers(session, releases, cells, progress))
         splits = dict(_splits(session, releases, cells, library, progress, command, refused))
         measured |= {cell: figures for cell, figures in _parts(splits) if cell in set(cells)}
         whole = [cell for cell in cells if not cell.phase]
@@ -470,11 +476,70 @@ def run(
         refused=refused,
         splits=splits,
         verdicts=tuple(claim.judge(each, stock, measured, refused) for each in asked.claims),
+        answers=answers,
         left_out=left_out,
         remarks=tuple(line for cell, found in runs.items() for line in troubles(found, cell.name)),
         busy=tuple(busy),
         folder=next((f[0].id.rpartition("/")[0] for f in runs.values() if f), ""),
     )
+
+
+def _stock(
+    session: Session, asked: Asked, wanted: tuple[Subject, ...], progress: Progress
+) -> tuple[Inventory, _Releases]:
+    """What the board can be asked, and what has to be there for it."""
+    engines = [e for e in runtime.ENGINES if any(e in n for c in asked.claims for n in c.needs)]
+    # Without a model for it TensorFlow need not be there.
+    useless = [] if any(each.keras for each in wanted) else [*KERAS, *SAVED]
+    engines = [engine for engine in engines if engine not in useless]
+    there, missing = ways(session, engines, progress, heavy=asked.heavy)
+    missing |= dict.fromkeys(useless, NO_KERAS)
+    if any(way.engine in SAVED for way in there):
+        wanted = tuple(_exported(each, progress) for each in wanted)
+    stock = Inventory(session.board.name, there, wanted, missing, asked.batch)
+    releases = _Releases(session, progress)
+    # Only what is asked about is fetched, and taken along.
+    files: dict[tuple[str, str], dict[Path, None]] = {}
+    for cell in claim.wanted(asked.claims, stock):
+        files.setdefault((cell.way.engine, cell.way.runtime), {})[_file(cell)] = None
+    for key, paths in files.items():
+        releases.prepare(Way(*key), list(paths))
+    lost = files.keys() - releases.found.keys()
+    there = tuple(way for way in there if (way.engine, way.runtime) not in lost)
+    for engine, name in sorted(lost):
+        why = next(why for key, why in releases.refused.items() if key[:2] == (engine, name))
+        left = any(way.engine == engine for way in there)
+        missing[f"{engine} {name}" if left else engine] = why
+    return dataclasses.replace(stock, ways=there, missing=missing), releases
+
+
+def _answers(
+    session: Session, releases: _Releases, cells: Sequence[Cell], progress: Progress
+) -> Iterator[Answer]:
+    """What each way computes of each model's first input, beside this machine's reference.
+
+    ``native`` is left out: it is Python's own interpreter, and a split compares their bits.
+    """
+    asked = dict.fromkeys(
+        Cell(Way(cell.way.engine, cell.way.runtime), cell.subject)
+        for cell in cells
+        if cell.way.engine != "native"
+    )
+    progress(f"comparing {len(asked)} answers with this machine's reference")
+    for cell in asked:
+        expected = reference.compute(cell.subject.path)
+        release, item = releases.of(cell.way), releases.model(cell)
+        try:
+            got, _ = runner.infer(session, release, item, expected.inputs_file, each=False)
+            if len(got) == len(expected.outputs) == 1:  # Keras names it otherwise
+                got = dict(zip(expected.outputs, got.values(), strict=True))
+            found = agreement.compare(cell.subject.name, got, expected)
+        except UnreachableError:
+            raise
+        except (UsageError, BoardError) as error:
+            yield Answer(cell.way, cell.subject, None, _plain(session, str(error)))
+        else:
+            yield Answer(cell.way, cell.subject, found)
 
 
 _LOOK = "read -r first </proc/stat; sleep 0.5; read -r last </proc/stat; echo $first; echo $last"

@@ -119,6 +119,8 @@ def blocks(study: Study) -> list[Block]:
     if study.refused:
         rows = tuple((cell.name, why) for cell, why in study.refused.items())
         made.append(Grid(("not measured", "why"), rows, 2))
+    if study.answers:
+        made += [Heading("Do they compute the same?", 2), _answers(study), same(study)]
     for topic, question in TOPICS.items():
         if verdicts := [each for each in study.verdicts if each.claim.topic == topic]:
             made += [Heading(question, 2), *_topic(study, verdicts)]
@@ -160,6 +162,40 @@ def _subjects(found: Sequence[Subject]) -> Grid:
         for each in found
     )
     return Grid(("model", "size", "multiply-accumulates"), rows, 1)
+
+
+def _answers(study: Study) -> Grid:
+    """An answer a row."""
+    rows = []
+    for each in study.answers:
+        found = each.agreement
+        rows.append(
+            (
+                each.subject.name,
+                each.way.name,
+                "no answer" if found is None else "same" if found.ok else "DIFFERENT",
+                "" if found is None else f"{found.largest_difference:.2g}",
+                "" if found is None else f"{found.bound:.2g}",
+            )
+        )
+    return Grid(("model", "way", "answer", "largest difference", "allowed"), tuple(rows), 3)
+
+
+def same(study: Study) -> str:
+    """How many of the answers agree, and of those in whole numbers how many to the last step."""
+    found = [(each.subject, each.agreement) for each in study.answers if each.agreement]
+    fit = sum(agreement.ok for _, agreement in found)
+    text = (
+        f"{fit} of {len(study.answers)} answers agree with this machine's reference within what is "
+        "allowed: 2 % of the largest value, or 4 steps of int8"
+    )
+    if whole := [agreement for one, agreement in found if one.variant == "int8"]:
+        exact = sum(agreement.largest_difference == 0 for agreement in whole)
+        text += f". Of {len(whole)} int8 answers {exact} are the same to the last step"
+    for each in study.answers:
+        if each.why:
+            text += f". {each.subject.name}, {each.way.name}: {_short(each.why)}"
+    return f"{text}."
 
 
 def _used(study: Study) -> list[Way]:
@@ -410,6 +446,16 @@ def study_json(study: Study) -> dict[str, Any]:
             for cell, figures in study.measured.items()
         ],
         "refused": [{**_cell_json(cell), "why": why} for cell, why in study.refused.items()],
+        "answers": [
+            {
+                "model": each.subject.name,
+                "way": dataclasses.asdict(each.way),
+                "agreement": None if each.agreement is None else dataclasses.asdict(each.agreement),
+                "ok": each.agreement is not None and each.agreement.ok,
+                "why": each.why,
+            }
+            for each in study.answers
+        ],
         "splits": [
             {"runtime": way.runtime, **report.split_json(split)}
             for (way, _), split in study.splits.items()

@@ -10,11 +10,12 @@ import pytest
 
 from edge import board, questions, study
 from edge import claim as claim_module
+from edge.agreement import Agreement
 from edge.cell import Cell, Figures
 from edge.errors import UnreachableError, UsageError
 from edge.report import study as report
 from edge.session import Session
-from edge.study import Study, Told
+from edge.study import Answer, Study, Told
 from edge.testing import FakeTransport
 from tests.unit import studies
 
@@ -264,6 +265,25 @@ def test_markdown_is_well_formed(in_folder: Path) -> None:
     )
     assert "they took 29 % (from 2 to 31 %) of the processors" in text
     assert "a | remark" in text and r"the runtime \| refuses it" in text
+
+
+def test_ways_that_compute_something_else_are_said_to(in_folder: Path) -> None:
+    ways, (float32, int8) = studies.WAYS[:3], studies.SMALL
+    answers = (
+        Answer(ways[0], float32, Agreement("mlp-float32", 1e-6, 0.02)),
+        Answer(ways[1], float32, Agreement("mlp-float32", 0.5, 0.02)),
+        Answer(ways[0], int8, Agreement("mlp-int8", 0.0, 4.0)),
+        Answer(ways[1], int8, Agreement("mlp-int8", 1.0, 4.0)),
+        Answer(ways[2], int8, None, "operator 99 is unknown"),
+    )
+    found = dataclasses.replace(made(in_folder), answers=answers)
+    text = report.markdown(found)
+    assert "3 of 5 answers agree" in text
+    assert "Of 2 int8 answers 1 are the same to the last step" in text
+    assert text.count("| DIFFERENT |") == 1 and text.count("| no answer |") == 1
+    assert f"mlp-int8, {ways[2].name}: operator 99 is unknown." in text
+    told = report.study_json(found)["answers"]
+    assert [each["ok"] for each in told] == [True, False, True, True, False]
 
 
 def test_a_quiet_board_is_said_to_be_one(in_folder: Path) -> None:
