@@ -19,6 +19,7 @@ from typing import Any
 
 from edge.errors import EdgeError, HostError
 from edge.questions import TOPICS
+from edge.study import BUSY
 
 BOARDS = ("localhost", "qemu-virt")
 FILE = Path(__file__).parents[1] / "docs" / "questions.md"
@@ -43,6 +44,10 @@ class Earlier:
     differs: str = ""
 
 
+_BUSY = (
+    " Now it was not: what starts threads and takes milliseconds, as TensorFlow does, loses more of "
+    "its time to other programs than what takes microseconds, and ratios between them grow."
+)
 _ANOTHER = "the prototype's MLP was a larger one: 784, 128, 10"
 
 EARLIER = (
@@ -159,21 +164,26 @@ def earlier_lines(told: dict[str, Any]) -> list[str]:
     rows = []
     for each in EARLIER:
         for case in cases(told, each):
-            found = f"{case['value']:.3g} [{case['low']:.3g}, {case['high']:.3g}]"
-            rows.append(
-                f"| {each.what} | {each.ratio:.3g} | {found} | {agreement(each, case['value'])} |"
-            )
+            value, low, high = (number(case[key]) for key in ("value", "low", "high"))
+            now = f"{value} [{low}, {high}]"
+            verdict = agreement(each, case["value"])
+            rows.append(f"| {each.what} | {number(each.ratio)} | {now} | {verdict} |")
     if not rows:
         return []
     return [
         "### Beside earlier prototypes",
         "",
-        "Other programs measured some of these, on such a machine on another day.",
+        "Other programs measured some of these, on such a machine on another day; it was idle then."
+        + (_BUSY if max(told.get("busy", ()), default=0) > BUSY else ""),
         "",
         "| what | B / A then | B / A now [99 %] | |",
         "|---|---:|---:|---|",
         *rows,
     ]
+
+
+def number(ratio: float) -> str:
+    return f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
 
 
 def cases(told: dict[str, Any], each: Earlier) -> list[dict[str, Any]]:
