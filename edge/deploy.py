@@ -162,6 +162,10 @@ def check(target: Board, choice: Choice) -> None:
         runtime.own_library(choice.library, engine)
     _delegate_files(choice.delegate, engine)
     if choice.ops is not None:
+        if engine not in _TAKE_OPS:
+            raise UsageError(
+                f"engine {engine} takes no kernels (--ops): use --engine {', '.join(_TAKE_OPS)}"
+            )
         ops.sources(choice.ops)
 
 
@@ -293,6 +297,8 @@ def _check_kinds(found: Sequence[Artifact], engine: str) -> None:
                 f"for --engine {', '.join(takers)}"
             )
 
+
+_TAKE_OPS = ("tflite", "litert", "python", "native")
 
 _KINDS = {
     ".tflite": "a .tflite file",

@@ -130,10 +130,10 @@ def kernels(wanted: Iterable[Registration], lite: Path) -> tuple[str, ...]:
     found: set[str] = set()
     while queue:
         stem = queue.pop()
-        if stem in found or stem not in texts:
+        if stem in found:
             continue
         found.add(stem)
         header = lite / "kernels" / f"{stem}.h"
         declared = header.read_text(encoding="utf-8") if header.is_file() else ""
-        queue += _INCLUDE.findall(texts[stem] + declared)
-    return tuple(f"{stem}.cc" for stem in sorted(found))
+        queue += _INCLUDE.findall(texts.get(stem, "") + declared)
+    return tuple(f"{stem}.cc" for stem in sorted(found & texts.keys()))

@@ -234,7 +234,7 @@ def layers_table(found: Parting) -> Table:
         made.add_row(
             str(layer.node),
             layer.operator,
-            layer.name.rpartition(";")[2][-40:],
+            layer.name.rstrip(";").rpartition(";")[2][-40:],
             _share(layer.unequal / layer.elements) if layer.unequal else "none",
             f"{layer.largest_difference:.2g}" if layer.unequal else "",
             "" if layer.largest_steps is None else f"{layer.largest_steps:.0f}",

@@ -3,7 +3,9 @@
 
 #include <cstddef>
 
-using pthreadpool_t = struct pthreadpool*;
+using pthreadpool_t = struct pthreadpool *;
 
-inline pthreadpool_t pthreadpool_create(size_t) { return nullptr; }
+inline pthreadpool_t pthreadpool_create(size_t) {
+  return nullptr;
+}
 inline void pthreadpool_destroy(pthreadpool_t) {}

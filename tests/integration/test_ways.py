@@ -206,6 +206,11 @@ def test_a_model_of_another_kind_is_refused_with_the_engines_that_run_it(
         _release(here, "tf-function", exported / "mlp")
 
 
+def test_an_engine_that_takes_no_kernels_refuses_them(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="engine numpy takes no kernels"):
+        deploy.check(board.load("localhost"), Choice(engine="numpy", ops=tmp_path))
+
+
 def test_a_folder_that_is_no_saved_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a folder, and no SavedModel"):
         deploy.models([tmp_path], print)

@@ -221,7 +221,7 @@ def test_values_and_no_labels() -> None:
 
 
 def layer(node: int, unequal: int, added: float) -> Layer:
-    name = f"fused;layer_{node}"
+    name = f"fused;layer_{node};"
     return Layer(node, "CONV_2D", name, "int8", 100, unequal, 0.5, 1.0, added, added)
 
 

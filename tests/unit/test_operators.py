@@ -62,8 +62,8 @@ def test_the_files_that_a_kernel_leads_to(tmp_path: Path) -> None:
     files = {
         "conv.cc": '#include "tensorflow/lite/kernels/helper.h"\n'
         "TfLiteRegistration* Register_CONV_2D() {\n",
+        # Not every header has a file of its name: what it includes may have one.
         "helper.h": '#include "tensorflow/lite/kernels/deeper.h"\n',
-        "helper.cc": "",
         "deeper.cc": "",
         "other.cc": "TfLiteRegistration* Register_CONV_2D();\n"
         "TfLiteRegistration* Register_RESHAPE() {\n",
@@ -73,7 +73,7 @@ def test_the_files_that_a_kernel_leads_to(tmp_path: Path) -> None:
     for name, text in files.items():
         (kernels / name).write_text(text)
     found = operators.kernels([KNOWN["CONV_2D"]], tmp_path)
-    assert found == ("conv.cc", "deeper.cc", "helper.cc", "kernel_util.cc")
+    assert found == ("conv.cc", "deeper.cc", "kernel_util.cc")
     with pytest.raises(UsageError, match="defines no Register_MFCC"):
         operators.kernels([KNOWN["CUSTOM Mfcc"]], tmp_path)
 

@@ -12,20 +12,20 @@ struct Layout {
   Order order = Order::kColMajor;
 };
 
-inline void MakeSimpleLayout(int rows, int cols, Order order, Layout* layout) {
+inline void MakeSimpleLayout(int rows, int cols, Order order, Layout *layout) {
   *layout = {rows, cols, order};
 }
 
 template <typename Scalar>
 class Matrix {
  public:
-  const Layout& layout() const { return layout_; }
-  Layout* mutable_layout() { return &layout_; }
+  const Layout &layout() const { return layout_; }
+  Layout *mutable_layout() { return &layout_; }
 
-  const Scalar* data() const { return data_; }
-  Scalar* mutable_data() const { return writable_; }
-  void set_data(const Scalar* data) { data_ = data; }
-  void set_data(Scalar* data) { data_ = writable_ = data; }
+  const Scalar *data() const { return data_; }
+  Scalar *mutable_data() const { return writable_; }
+  void set_data(const Scalar *data) { data_ = data; }
+  void set_data(Scalar *data) { data_ = writable_ = data; }
 
   Scalar zero_point() const { return zero_point_; }
   void set_zero_point(Scalar value) { zero_point_ = value; }
@@ -39,8 +39,8 @@ class Matrix {
 
  private:
   Layout layout_;
-  const Scalar* data_ = nullptr;
-  Scalar* writable_ = nullptr;
+  const Scalar *data_ = nullptr;
+  Scalar *writable_ = nullptr;
   Scalar zero_point_ = 0;
 };
 

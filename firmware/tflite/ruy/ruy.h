@@ -1,6 +1,6 @@
-// Stands in for ruy, whose sources are not to be had. On ARM, TFLite asks gemmlowp and Eigen for the
-// usual products of matrices; what is left are those that these two can't do: 16-bit results, raw
-// accumulators, and operands in an unusual order. They are computed here by plain loops.
+// Stands in for ruy, whose sources are not to be had. On ARM, TFLite asks gemmlowp and Eigen for
+// the usual products of matrices; what is left are those that these two can't do: 16-bit results,
+// raw accumulators, and operands in an unusual order. They are computed here by plain loops.
 #pragma once
 
 #include <algorithm>
@@ -15,9 +15,9 @@
 namespace ruy {
 
 template <typename Accumulator, typename Left, typename Right>
-Accumulator Dot(const Matrix<Left>& left, const Matrix<Right>& right, int row, int col) {
-  const Left* a = left.data() + left.offset(row, 0);
-  const Right* b = right.data() + right.offset(0, col);
+Accumulator Dot(const Matrix<Left> &left, const Matrix<Right> &right, int row, int col) {
+  const Left *a = left.data() + left.offset(row, 0);
+  const Right *b = right.data() + right.offset(0, col);
   const int a_step = left.step_along_row();
   const int b_step = right.step_along_col();
   const Accumulator a_zero = left.zero_point();
@@ -34,8 +34,8 @@ Accumulator Dot(const Matrix<Left>& left, const Matrix<Right>& right, int row, i
 }
 
 template <typename Left, typename Right, typename Accumulator, typename Result>
-void Mul(const Matrix<Left>& left, const Matrix<Right>& right,
-         const MulParams<Accumulator, Result>& params, Context*, Matrix<Result>* result) {
+void Mul(const Matrix<Left> &left, const Matrix<Right> &right,
+         const MulParams<Accumulator, Result> &params, Context *, Matrix<Result> *result) {
   // Only what is narrower than its accumulator is scaled.
   constexpr bool kScaled = std::is_integral_v<Result> && sizeof(Result) < sizeof(Accumulator);
   for (int col = 0; col < right.layout().cols; ++col) {
