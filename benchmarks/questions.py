@@ -45,8 +45,8 @@ class Earlier:
 
 
 _BUSY = (
-    " Now it was not: what starts threads and takes milliseconds, as TensorFlow does, loses more of "
-    "its time to other programs than what takes microseconds, and ratios between them grow."
+    " This machine was busy now: what starts threads and takes milliseconds, as TensorFlow does, "
+    "may lose more of its time to other programs than what takes microseconds."
 )
 _ANOTHER = "the prototype's MLP was a larger one: 784, 128, 10"
 
@@ -57,7 +57,7 @@ EARLIER = (
         "mlp-float32, call: native tflite-runtime",
         "mlp-float32, call: python tflite-runtime",
         1.79 / 1.07,
-        "the prototype's loop in C was called from Python, which took time of its own",
+        "then C took 1.07 µs and Python added 0.72 µs; the table of the parts above has both of now",
     ),
     Earlier(
         "MobileNetV2 1.0 int8, LiteRT by tflite-runtime",
@@ -173,7 +173,7 @@ def earlier_lines(told: dict[str, Any]) -> list[str]:
     return [
         "### Beside earlier prototypes",
         "",
-        "Other programs measured some of these, on such a machine on another day; it was idle then."
+        "Other programs measured some of these, on such a machine on another day."
         + (_BUSY if max(told.get("busy", ()), default=0) > BUSY else ""),
         "",
         "| what | B / A then | B / A now [99 %] | |",
