@@ -57,7 +57,7 @@ EARLIER = (
         "mlp-float32, call: native tflite-runtime",
         "mlp-float32, call: python tflite-runtime",
         1.79 / 1.07,
-        "then C took 1.07 µs and Python added 0.72 µs; the table of the parts above has both of now",
+        "then C took 1.07 µs and Python added 0.72 µs; the table of parts above has both of now",
     ),
     Earlier(
         "MobileNetV2 1.0 int8, LiteRT by tflite-runtime",
