@@ -139,6 +139,8 @@ def _company(study: Study) -> str:
     """What other programs did on the board, looked at before each round."""
     share = f"{100 * stats.median(study.busy):.0f} % (from {100 * min(study.busy):.0f} to "
     share += f"{100 * max(study.busy):.0f} %) of the processors"
+    if study.emulated:
+        share += ", as the emulated board sees them"
     if max(study.busy) < BUSY:
         return f"The board was quiet: other programs took {share}."
     return (
