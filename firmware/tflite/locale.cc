@@ -8,6 +8,8 @@ ClassicLocale ClassicLocale::instance_;
 
 ClassicLocale::ClassicLocale() : locale_(newlocale(LC_ALL, "C", nullptr)) {}
 
-ClassicLocale::~ClassicLocale() { freelocale(locale_); }
+ClassicLocale::~ClassicLocale() {
+  freelocale(locale_);
+}
 
 }  // namespace flatbuffers
