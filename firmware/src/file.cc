@@ -66,8 +66,11 @@ Status MappedFile::read(int fd, const char *name, Status (*look)(const char *, c
     looked = true;
   }
   if (size == 0) return fail(EDGE_BAD_FILE, "%s is empty", name);
-  // The pages beyond the end go back.
-  mremap(held.data_, held.size_, size, 0);
+  // The pages beyond the end go back; not by mremap, with which QEMU's user mode for 32-bit
+  // programs takes away what lies behind them.
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t kept = (size + page - 1) / page * page;
+  if (kept < held.size_) munmap(held.data_ + kept, held.size_ - kept);
   held.size_ = size;
   std::swap(*this, held);
   return Status();

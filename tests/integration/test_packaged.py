@@ -1,4 +1,4 @@
-"""Debian's own TFLite with the libraries that it needs, on systems new enough and too old."""
+"""Debian's own TFLite, with what it needs, on a system new enough and on one too old."""
 
 from __future__ import annotations
 

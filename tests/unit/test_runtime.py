@@ -110,7 +110,7 @@ def test_a_runtime_without_this_architecture(folder: Path) -> None:
     ("arch", "words"),
     [
         ("x86_64", r"for x86_64 there is --runtime litert-2\.3\.0, tflite-runtime-.*, ai-edge-"),
-        ("armv7l", r"for armv7l there is --runtime tflite-2\.14\.1, debian-.*, tflite-runtime-.*"),
+        ("armv7l", r"for armv7l there is --runtime tflite-2\.14\.1, .*, tflite-runtime-2\.14\.0$"),
         ("riscv64", r"for riscv64 there is none: bring one of your own with --lib$"),
     ],
 )
@@ -272,9 +272,7 @@ def test_engines_have_their_runtimes_in_an_order() -> None:
     assert runtime.for_engine("litert")[0] == "litert-2.3.0"
     assert runtime.for_engine("python") == ("tflite-runtime-2.14.0", "ai-edge-litert-2.1.0")
     assert runtime.for_engine("native") == ("tflite-runtime-2.14.0",)
-    with pytest.raises(
-        UsageError, match="must be one of tflite, litert, tensorflow, python, native"
-    ):
+    with pytest.raises(UsageError, match="must be one of tflite, litert, python, native"):
         runtime.for_engine("torch")
 
 

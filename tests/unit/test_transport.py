@@ -149,7 +149,8 @@ def target(tmp_path: Path) -> SshTarget:
         "10.0.0.*",
         "10.0.0.?",
         "!10.0.0.8,10.0.0.*",
-        known_hosts.hashed("10.0.0.7"),
+        # Hashed with a salt: without a name of its own it would be another test each time.
+        pytest.param(known_hosts.hashed("10.0.0.7"), id="hashed"),
     ],
 )
 def test_a_recorded_key_is_accepted(target: SshTarget, names: str) -> None:
@@ -158,7 +159,14 @@ def test_a_recorded_key_is_accepted(target: SshTarget, names: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "names", ["10.0.0.70", "!10.0.0.7,10.0.0.*", known_hosts.hashed("x"), "[10.0.0.7]:22", "|1|x"]
+    "names",
+    [
+        "10.0.0.70",
+        "!10.0.0.7,10.0.0.*",
+        pytest.param(known_hosts.hashed("x"), id="hashed"),
+        "[10.0.0.7]:22",
+        "|1|x",
+    ],
 )
 def test_a_line_about_another_host_is_not_for_this_one(target: SshTarget, names: str) -> None:
     target.known_hosts[0].write_text(_line(names, ED))
