@@ -272,7 +272,9 @@ def test_engines_have_their_runtimes_in_an_order() -> None:
     assert runtime.for_engine("litert")[0] == "litert-2.3.0"
     assert runtime.for_engine("python") == ("tflite-runtime-2.14.0", "ai-edge-litert-2.1.0")
     assert runtime.for_engine("native") == ("tflite-runtime-2.14.0",)
-    with pytest.raises(UsageError, match="must be one of tflite, litert, python, native"):
+    with pytest.raises(
+        UsageError, match="must be one of tflite, litert, tensorflow, python, native"
+    ):
         runtime.for_engine("torch")
 
 
