@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -233,28 +234,24 @@ def test_the_same_bytes_wherever_the_sources_and_the_tree_are(tmp_path: Path) ->
         place.mkdir(parents=True)
         (place / "sources").symlink_to(sources)
         given = ("-S", str(tflite._folder()), *arguments)
-        given += (f"-DEDGE_SOURCES={place / 'sources'}",)
+        given += (f"-DEDGE_SOURCES={place / 'sources'}", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
         lite = place / "sources/tensorflow/tensorflow/lite"
         tree = place / "tree"
         tree.mkdir()
         tflite._configure(tree, given, ("RESHAPE",), lite, "three files")
-        build_file = (tree / "build.ninja").read_text(encoding="utf-8")
+        # CMake shortens the names of objects whose paths are long.
+        commands = json.loads((tree / "compile_commands.json").read_text(encoding="utf-8"))
         wanted = [
-            next(
-                word
-                for line in build_file.splitlines()
-                if line.startswith("build ") and f"/{name}.o:" in line
-                for word in [line.split(":")[0].removeprefix("build ").replace("$ ", " ")]
-            )
-            for name in ("core/api/op_resolver.cc", "kernels/reshape.cc", "registering.cc")
+            Path(next(c["output"] for c in commands if c["file"].endswith(f"/{each}")))
+            for each in ("core/api/op_resolver.cc", "kernels/reshape.cc", "registering.cc")
         ]
         subprocess.run(
-            [build.tool("ninja"), "-C", tree, *wanted],
+            [build.tool("ninja"), "-C", tree, *(path.relative_to(tree) for path in wanted)],
             env=build.environment(),
             check=True,
             capture_output=True,
         )
-        digests.append([artifact.hash_file(tree / each) for each in wanted])
+        digests.append([artifact.hash_file(path) for path in wanted])
     assert digests[0] == digests[1]
 
 
