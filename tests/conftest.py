@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,10 @@ from examples.digits import dataset
 from tests import worker
 
 worker.settle()
+
+# A shell starts its background jobs with interrupts ignored, and what tests start would inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says something about the machine and nothing about the code.
 hypothesis.settings.register_profile("edge", deadline=None)

@@ -40,8 +40,6 @@ class Command:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            # A shell starts its background jobs with interrupts ignored, and children inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def wait_for_samples(self, before: set[Path]) -> tuple[Path, int]:

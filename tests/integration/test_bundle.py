@@ -390,8 +390,6 @@ def test_a_signal_takes_back_what_is_not_live(desk: Desk, number: int, code: int
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell starts its background jobs with interrupts ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr
     for line in process.stderr:

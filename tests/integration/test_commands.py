@@ -171,8 +171,6 @@ def test_an_interrupt_leaves_nothing_behind(home: dict[str, str]) -> None:
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell starts its background jobs with interrupts ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:

@@ -123,8 +123,6 @@ def kept_at_interrupt(line: str, *words: str, env: dict[str, str]) -> list[Path]
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell starts its background jobs with interrupts ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stderr is not None
         for said in process.stderr:

@@ -142,7 +142,6 @@ def test_a_start_that_is_cut_short_leaves_nothing(sent: signal.Signals) -> None:
     with subprocess.Popen(
         [INVOKE, "qemu.up", "--board", "qemu-virt-dropbear", "--name", NAME],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:  # fmt: skip
         pid = _started(process)
         process.send_signal(sent)

@@ -753,7 +753,9 @@ def test_wrong_use_is_one_line(runner: Runner) -> None:
     runner.fails(2, "--threads takes a whole number", "infer", *runner.model(), "--threads", "0")
     runner.fails(2, "--lib is missing", "infer", "--model", MODEL)
     runner.fails(2, "--each needs --input", "infer", *runner.model(), "--each")
-    runner.fails(2, "--engine is tflite or litert", "infer", *runner.model(), "--engine", "onnx")
+    runner.fails(
+        2, "--engine is tflite, litert or tensorflow", "infer", *runner.model(), "--engine", "onnx"
+    )
     runner.fails(2, "must be NAME=1x224", "infer", *runner.model(), "--shape", "x=4,4")
     twice = ["--shape=x=1x4", "--shape=x=2x4"]
     runner.fails(2, "given twice for 'x'", "infer", *runner.model(), *twice)
