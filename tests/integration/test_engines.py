@@ -340,7 +340,7 @@ def pretended(name: str, seen: Facts) -> Session:
 
 def test_a_cortex_a8_is_spared_what_it_can_not_run() -> None:
     black = pretended("beaglebone-black", facts.parse(recorded.BEAGLEBONE_BLACK))
-    found = deploy.models([INT8], print)
+    found, wheel = deploy.models([INT8], print), Choice(engine="python")
     # Installing numpy, or another Python, would be in vain.
     for version, numpy in (("3.9", "1.19.5"), ("3.11", None), ("3.13", "2.2")):
         python = Python(
@@ -349,9 +349,13 @@ def test_a_cortex_a8_is_spared_what_it_can_not_run() -> None:
         with pytest.raises(
             UsageError, match=r"needs the CPU features neon, vfpv4.* no vfpv4 .*--lib"
         ):
-            deploy.prepare(black.board, found, print, interpreter=python, facts=black.facts)
+            deploy.prepare(
+                *(black.board, found, print), choice=wheel, interpreter=python, facts=black.facts
+            )
     python = Python("/usr/bin/python3", "3.9", "armv7l", "cp39", "1.24.2")
-    wanted = deploy.prepare(black.board, found, print, interpreter=python, facts=black.facts)
+    wanted = deploy.prepare(
+        *(black.board, found, print), choice=wheel, interpreter=python, facts=black.facts
+    )
     assert wanted.runtime == "tflite-runtime-2.14.0"
     with pytest.raises(UsageError, match=r"needs the CPU features neon, vfpv4.* no vfpv4 .*--lib"):
         deploy.deploy(black, wanted, print)
