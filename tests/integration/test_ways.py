@@ -146,7 +146,7 @@ def _close(outputs: Path, expected: reference.Reference) -> None:
     [
         (
             ["--signature", "nope"],
-            "no signature 'nope'; the model's are 'serve', 'serving_default'",
+            "no signature 'nope'; the model's are 'serving_default'",
         ),
         (["--shape", "pixels=1x65"], "input 'pixels' can't take the shape [1, 65]"),
         (["--shape", "image=1x64"], "no input 'image'"),
