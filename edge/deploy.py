@@ -270,9 +270,10 @@ def prepare(
     facts: Facts | None = None,
 ) -> Release:
     """A release of ``found``, the models, with what runs them: see :func:`stack`."""
-    engine, _ = _choose(target, choice, interpreter)
+    engine, chosen = _choose(target, choice, interpreter)
     _check_kinds(found, engine)
-    _insist_on_operators(target, found, choice, interpreter)
+    if choice.library is None:
+        _insist_on_operators(chosen, found)
     written = forward.files(found) if engine == "numpy" else ()  # before anything is built
     made = stack(target, progress, choice=choice, interpreter=interpreter, facts=facts)
     return release.make(
@@ -307,12 +308,9 @@ _KINDS = {
 }
 
 
-def _insist_on_operators(
-    target: Board, found: Sequence[Artifact], choice: Choice, interpreter: Python | None
-) -> None:
+def _insist_on_operators(chosen: Runtime, found: Sequence[Artifact]) -> None:
     """:raises UsageError: a model needs what the runtime's library was built without."""
-    _, chosen = _choose(target, choice, interpreter)
-    if choice.library is None and chosen.order is not None and chosen.order.operators:
+    if chosen.order is not None and chosen.order.operators:
         for item in found:
             operators.insist(item.path, chosen.order.operators, chosen.name)
 
