@@ -104,8 +104,11 @@ def test_a_run_is_listed_shown_and_exported(
     (shown,) = json.loads(call("runs.show", "last", "--json", env=home).stdout)["runs"]
     assert shown == measured
     text = call("runs.show", run_id[:-2], env=home).stdout
-    for part in ("mlp-int8.tflite", "reproduce: ", "p50 ["):
+    for part in ("mlp-int8.tflite", "reproduce: "):
         assert part in text
+    # On a busy machine 400 samples may depend on each other too much for any bounds.
+    quantiles = measured["percentiles_ns"].keys()
+    assert {q for q in ("p50", "p90", "p99") if f"{q} [" in text} == quantiles
 
     result = call("runs.export", "last", "--output", str(tmp_path / "x.csv"), env=home)
     assert result.returncode == 0, result.stderr
