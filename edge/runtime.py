@@ -433,8 +433,14 @@ def needs(arch: str, progress: Callable[[str], None]) -> Iterator[tuple[str, Elf
     """
     for engine in ("tflite", "litert", "python"):
         for name in for_engine(engine):
+            found = load(name)
+            if found.order is not None:
+                # Not for some models or one core alone: others may have to run here.
+                if found.order == tflite.Order(found.order.source) and arch in found.architectures:
+                    yield name, tflite.needs(arch)
+                continue
             with contextlib.suppress(HostError):
-                if path := _largest_library(load(name), arch, progress):
+                if path := _largest_library(found, arch, progress):
                     yield name, artifact.elf_facts(path)
 
 

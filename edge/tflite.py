@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge import artifact, build, layout, operators, source, toolchain
+from edge.artifact import ElfFacts
 from edge.board import Board
 from edge.errors import HostError, UsageError
 from edge.once import Once
@@ -135,6 +136,18 @@ def cached(order: Order, target: Board) -> Built | None:
     """The library if it is in the cache; nothing is compiled."""
     recipe, _ = _planned(order, target)
     return _existing(layout.libraries_dir() / f"{order.source}-{target.arch}-{recipe.id}", recipe)
+
+
+def needs(arch: str) -> ElfFacts:
+    """What a library will ask of a board: its C library, in the version that the board has."""
+    return ElfFacts(
+        machine=arch,
+        bits=32 if arch == "armv7l" else 64,
+        needed=("libc.so.6", "libm.so.6"),
+        versions={},
+        defined=frozenset(),
+        undefined=frozenset(),
+    )
 
 
 def core(order: Order, target: Board) -> str:

@@ -5,6 +5,10 @@ Everything heavier is imported by the task that needs it, so that listing the ta
 
 from __future__ import annotations
 
+import itertools
+import sys
+from collections.abc import Sequence
+
 from invoke.collection import Collection
 from invoke.program import Program
 
@@ -55,6 +59,16 @@ namespace = Collection(
     _qemu,
     _runtime,
 )
+
+
+def _let_help_follow(words: Sequence[str]) -> None:
+    """``invoke inspect --help`` asks for help: invoke would take it for the name of a model."""
+    for before, word in itertools.pairwise(words):
+        if word == "--help" and before in namespace.task_names:
+            namespace[before].positional = []
+
+
+_let_help_follow(sys.argv)
 
 
 def main() -> None:

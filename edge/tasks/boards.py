@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from invoke.exceptions import Exit
-from invoke.tasks import task
 
 from edge.tasks import command
 
 
-@task(help={"json": command.JSON})
-@command.clear
+@command.task(help={"json": command.JSON})
 def boards(_: Any, json: bool = False) -> None:
     """List what can be targeted; each is a file in boards/.
 
@@ -26,7 +24,7 @@ def boards(_: Any, json: bool = False) -> None:
         report.print_table(report.boards_table(found))
 
 
-@task(
+@command.task(
     help={
         "host": "SSH destination, such as pi@10.0.0.7",
         "name": "of the new board: boards/NAME.toml is written",
@@ -34,7 +32,6 @@ def boards(_: Any, json: bool = False) -> None:
         "json": command.JSON,
     }
 )
-@command.clear
 def probe(_: Any, host: str, name: str, force: bool = False, json: bool = False) -> None:
     """Read the facts of a real board and write a board file for it.
 
@@ -66,11 +63,10 @@ def probe(_: Any, host: str, name: str, force: bool = False, json: bool = False)
     report.print_line(probe_module.lab_entry(name, host).rstrip())
 
 
-@task(
+@command.task(
     iterable=["model"],
     help={**command.STACK, "model": "find room for these models too", "engine": command.ENGINE},
 )
-@command.clear
 def doctor(
     _: Any,
     board: str,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from invoke.exceptions import Exit
+from invoke.tasks import task as invoke_task
 
 JSON = "print one JSON object instead of text"
 BOARD = "name of the board: see `invoke boards`"
@@ -76,19 +78,35 @@ BUILD = {
 }
 
 
-def clear(body: Callable[..., None]) -> Callable[..., None]:
-    """Turn errors into one line and their own exit code; nobody should meet a traceback."""
+def task(**hints: Any) -> Callable[[Callable[..., None]], Any]:
+    """A command: invoke's task of the same hints. Only what ``positional`` names can be given
+    without its flag; errors become one line and their own exit code, so that nobody meets a
+    traceback."""
+    hints = {"positional": [], **hints}
+
+    def made(body: Callable[..., None]) -> Any:
+        return invoke_task(**hints)(_clear(body, hints.get("help", {})))
+
+    return made
+
+
+def _clear(body: Callable[..., None], help: Mapping[str, str]) -> Callable[..., None]:
+    parameters = list(inspect.signature(body).parameters.values())[1:]
+    needed = [each.name for each in parameters if each.default is inspect.Parameter.empty]
 
     @functools.wraps(body)
-    def wrapped(*arguments: Any, **options: Any) -> None:
+    def wrapped(context: Any, **given: Any) -> None:
         from edge import report
-        from edge.errors import EdgeError
+        from edge.errors import EdgeError, UsageError
 
         # As ssh does: programs run out of the cache, and others must not write to it.
         os.umask(os.umask(0o022) | 0o022)
         try:
             try:
-                body(*arguments, **options)
+                for name in needed:
+                    if given[name] is None:
+                        raise UsageError(f"--{name} is missing: {help[name]}")
+                body(context, **given)
             finally:
                 report.settle()
         except Exit:

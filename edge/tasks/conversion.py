@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from invoke.tasks import task
-
 from edge.tasks import command
 
 
-@task(
+@command.task(
     positional=["source"],
     iterable=["shape"],
     help={
@@ -37,7 +35,6 @@ from edge.tasks import command
         "json": command.JSON,
     },
 )
-@command.clear
 def convert(
     _: Any,
     source: str,
@@ -137,7 +134,7 @@ def _delegations(target: Any, made: Any) -> dict[str, Any]:
     return told
 
 
-@task(
+@command.task(
     positional=["source"],
     help={
         "source": "a Keras file (.keras, .h5)",
@@ -145,7 +142,6 @@ def _delegations(target: Any, made: Any) -> dict[str, Any]:
         "json": command.JSON,
     },
 )
-@command.clear
 def export(_: Any, source: str, output: str, json: bool = False) -> None:
     """Write the SavedModel of a Keras file, for TensorFlow's own ways to run it.
 

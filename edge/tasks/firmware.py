@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from invoke.tasks import task
-
 from edge.tasks import command
 
 
-@task(
+@command.task(
     help={
         "board": command.BOARD,
         **command.BUILD,
@@ -18,7 +16,6 @@ from edge.tasks import command
         "json": command.JSON,
     }
 )
-@command.clear
 def build(
     _: Any,
     board: str,

@@ -6,12 +6,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from invoke.tasks import task
-
 from edge.tasks import command
 
 
-@task(
+@command.task(
     iterable=["model", "shape", "set"],
     help={
         **command.STACK,
@@ -31,7 +29,6 @@ from edge.tasks import command
         "wait": command.WAIT,
     },
 )
-@command.clear
 def bench(
     _: Any,
     board: str,
@@ -240,7 +237,7 @@ def _in_rounds(
     return runs
 
 
-@task(
+@command.task(
     auto_shortflags=False,  # more flags than letters
     help={
         "board": command.BOARD,
@@ -259,7 +256,6 @@ def _in_rounds(
         "json": command.JSON,
     },
 )
-@command.clear
 def compare(
     _: Any,
     board: str,
@@ -349,7 +345,7 @@ def _rounds(text: str, least: int) -> int:
     return number
 
 
-@task(
+@command.task(
     auto_shortflags=False,  # more flags than letters
     iterable=["model", "shape", "set"],
     help={
@@ -369,7 +365,6 @@ def _rounds(text: str, least: int) -> int:
         "wait": command.WAIT,
     },
 )
-@command.clear
 def check(
     _: Any,
     board: str,
@@ -505,7 +500,7 @@ def check(
     baseline_module.insist(checks)
 
 
-@task(
+@command.task(
     auto_shortflags=False,
     iterable=["model", "shape"],
     help={
@@ -521,7 +516,6 @@ def check(
         "wait": command.WAIT,
     },
 )
-@command.clear
 def sweep(
     _: Any,
     board: str,

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from invoke.tasks import task
-
 from edge.tasks import command
 
 
-@task(
+@command.task(
     iterable=["shape"],
     help={
         **command.STACK,
@@ -22,7 +20,6 @@ from edge.tasks import command
         **command.OPTIONS,
     },
 )
-@command.clear
 def infer(
     _: Any,
     board: str,
@@ -85,7 +82,7 @@ def infer(
             report.print_line(line)
 
 
-@task(
+@command.task(
     positional=["model"],
     iterable=["shape"],
     help={
@@ -95,7 +92,6 @@ def infer(
         **command.OPTIONS,
     },
 )
-@command.clear
 def inspect(
     _: Any,
     model: str,
@@ -165,7 +161,7 @@ def inspect(
                 report.print_line(line)
 
 
-@task(
+@command.task(
     help={
         **command.STACK,
         "model": "a .tflite file",
@@ -180,7 +176,6 @@ def inspect(
         "xnnpack": command.OPTIONS["xnnpack"],
     },
 )
-@command.clear
 def evaluate(
     _: Any,
     board: str,

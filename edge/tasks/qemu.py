@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from invoke.tasks import task
-
 from edge.tasks import command
 
 
-@task(
+@command.task(
     help={
         "board": "an emulated board: see `invoke boards`",
         "name": "of the machine, for several of one board; the board's own by default",
@@ -19,7 +17,6 @@ from edge.tasks import command
         "json": command.JSON,
     }
 )
-@command.clear
 def up(
     _: Any,
     board: str,
@@ -63,7 +60,7 @@ def up(
             report.print_line(line)
 
 
-@task(
+@command.task(
     help={
         "board": "an emulated board",
         "name": "of the machine, if it has one of its own",
@@ -71,7 +68,6 @@ def up(
         "json": command.JSON,
     }
 )
-@command.clear
 def down(
     _: Any,
     board: str | None = None,
@@ -117,8 +113,7 @@ def down(
         report.print_line(f"down: {', '.join(stopped)}" if stopped else "nothing to shut down")
 
 
-@task(help={"json": command.JSON})
-@command.clear
+@command.task(help={"json": command.JSON})
 def status(_: Any, json: bool = False) -> None:
     """List the emulated boards that run: since when, and how to reach them."""
     from edge import machine, report
@@ -135,8 +130,7 @@ def status(_: Any, json: bool = False) -> None:
         report.print_line("no emulated board runs; `invoke qemu.up --board qemu-virt` starts one")
 
 
-@task(name="image", help={"board": "an emulated board", "json": command.JSON})
-@command.clear
+@command.task(name="image", help={"board": "an emulated board", "json": command.JSON})
 def build_image(_: Any, board: str, json: bool = False) -> None:
     """Build what an emulated board boots from Debian packages, if it is not built yet.
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from invoke.exceptions import Exit
-from invoke.tasks import task
 
 from edge.tasks import command
 
 
-@task(
+@command.task(
     auto_shortflags=False,  # more flags than letters
     iterable=["model", "shape"],
     help={
@@ -25,7 +24,6 @@ from edge.tasks import command
         "wait": command.WAIT,
     },
 )
-@command.clear
 def deploy(
     _: Any,
     model: list[str],
@@ -131,8 +129,7 @@ def deploy(
         raise Exit(code=made.exit_code)
 
 
-@task(help={"board": command.BOARD, "host": command.HOST, "json": command.JSON})
-@command.clear
+@command.task(help={"board": command.BOARD, "host": command.HOST, "json": command.JSON})
 def releases(_: Any, board: str, host: str | None = None, json: bool = False) -> None:
     """List the releases on a board: which is live, when and by whom it became so, what is in it.
 
@@ -153,7 +150,7 @@ def releases(_: Any, board: str, host: str | None = None, json: bool = False) ->
         report.print_line(f"{target.name} ({where}): nothing is deployed")
 
 
-@task(
+@command.task(
     help={
         "board": command.BOARD,
         "host": command.HOST,
@@ -162,7 +159,6 @@ def releases(_: Any, board: str, host: str | None = None, json: bool = False) ->
         "json": command.JSON,
     }
 )
-@command.clear
 def rollback(
     _: Any,
     board: str,
@@ -197,7 +193,7 @@ def rollback(
         report.print_line(f"{target.name} ({where}): release {now} is live, before: {before}")
 
 
-@task(
+@command.task(
     help={
         "board": command.BOARD,
         "host": command.HOST,
@@ -206,7 +202,6 @@ def rollback(
         "json": command.JSON,
     }
 )
-@command.clear
 def prune(
     _: Any,
     board: str,
@@ -249,7 +244,7 @@ def prune(
         )
 
 
-@task(
+@command.task(
     help={
         "board": command.BOARD,
         "host": command.HOST,
@@ -259,7 +254,6 @@ def prune(
         "json": command.JSON,
     }
 )
-@command.clear
 def pin(
     _: Any,
     board: str,
@@ -291,7 +285,7 @@ def pin(
         report.print_line(f"{target.name} ({where}): release {found} {state}")
 
 
-@task(
+@command.task(
     help={
         "board": command.BOARD,
         "host": command.HOST,
@@ -300,7 +294,6 @@ def pin(
         "json": command.JSON,
     }
 )
-@command.clear
 def undeploy(
     _: Any,
     board: str,
@@ -330,7 +323,7 @@ def undeploy(
         report.print_line(f"{target.name} ({where}): removed: {names}")
 
 
-@task(
+@command.task(
     iterable=["model"],
     help={
         **{name: text for name, text in command.STACK.items() if name != "host"},
@@ -341,7 +334,6 @@ def undeploy(
         "force": "replace a file that is there",
     },
 )
-@command.clear
 def bundle(
     _: Any,
     board: str,

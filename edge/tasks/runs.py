@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from invoke.tasks import task
-
 from edge.tasks import command
 
 
-@task(
+@command.task(
     name="list",
     help={
         "last": "so many, the newest; 0: all",
@@ -22,7 +20,6 @@ from edge.tasks import command
         "json": command.JSON,
     },
 )
-@command.clear
 def runs_list(
     _: Any,
     last: str = "20",
@@ -75,8 +72,7 @@ def _print_runs(entry: Any, runs: Any) -> None:
             report.print_line(f"  {line}")
 
 
-@task(name="show", positional=["run"], help={"run": command.RUN, "json": command.JSON})
-@command.clear
+@command.task(name="show", positional=["run"], help={"run": command.RUN, "json": command.JSON})
 def runs_show(_: Any, run: str, json: bool = False) -> None:
     """Print a run, or the runs of a group, as when it was measured.
 
@@ -100,12 +96,11 @@ def runs_show(_: Any, run: str, json: bool = False) -> None:
         report.print_line(line)
 
 
-@task(
+@command.task(
     name="compare",
     positional=["first", "second"],
     help={"first": command.RUN, "second": "another one", "json": command.JSON},
 )
-@command.clear
 def runs_compare(_: Any, first: str, second: str, json: bool = False) -> None:
     """Print two runs, or two groups of runs, side by side.
 
@@ -136,12 +131,11 @@ def runs_compare(_: Any, first: str, second: str, json: bool = False) -> None:
             report.print_line(f"{run.id}: {line}")
 
 
-@task(
+@command.task(
     name="export",
     positional=["run"],
     help={"run": command.RUN, "output": "a .csv or a .json file", "json": command.JSON},
 )
-@command.clear
 def runs_export(_: Any, run: str, output: str, json: bool = False) -> None:
     """Write every sample of a run, as it was recorded, for other programs.
 

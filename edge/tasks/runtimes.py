@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from invoke.tasks import task
-
 from edge.tasks import command
 
 
-@task(name="list", help={"json": command.JSON})
-@command.clear
+@command.task(name="list", help={"json": command.JSON})
 def runtime_list(_: Any, json: bool = False) -> None:
     """List the runtimes, and what each is for.
 
@@ -26,7 +23,7 @@ def runtime_list(_: Any, json: bool = False) -> None:
         report.print_table(runtimes.runtimes_table(found))
 
 
-@task(
+@command.task(
     name="build",
     iterable=["ops_from"],
     help={
@@ -40,7 +37,6 @@ def runtime_list(_: Any, json: bool = False) -> None:
         "json": command.JSON,
     },
 )
-@command.clear
 def runtime_build(
     _: Any,
     board: str,

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from invoke.tasks import task
-
 from edge.tasks import command
 
 
-@task(
+@command.task(
     help={
         "board": command.BOARD,
         "serial": "a device such as /dev/ttyUSB0, or socket://HOST:PORT, instead of lab.toml's",
@@ -17,7 +15,6 @@ from edge.tasks import command
         "log": "append everything that is received to this file",
     }
 )
-@command.clear
 def console(
     _: Any, board: str, serial: str | None = None, baud: str = "115200", log: str | None = None
 ) -> None:
@@ -41,7 +38,7 @@ def console(
         terminal.interact(opened, f"{board} on {port}")
 
 
-@task(
+@command.task(
     help={
         "board": command.BOARD,
         "serial": "its serial line, instead of lab.toml's: see `invoke console`",
@@ -54,7 +51,6 @@ def console(
         "json": command.JSON,
     }
 )
-@command.clear
 def bootstrap(
     _: Any,
     board: str,

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from invoke.tasks import task
-
 from edge.tasks import command
 
 
-@task(
+@command.task(
     auto_shortflags=False,  # more flags than letters
     iterable=["model"],
     help={
@@ -28,7 +26,6 @@ from edge.tasks import command
         "json": command.JSON,
     },
 )
-@command.clear
 def study(
     _: Any,
     board: str,

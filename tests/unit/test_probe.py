@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge import board, facts, probe, toml
+from edge import board, deploy, facts, probe, runtime, toml
 from edge.artifact import ElfFacts
 from edge.errors import BoardError, UsageError
 from tests.unit import boards
@@ -94,6 +94,21 @@ def test_the_first_runtime_that_fits_is_proposed() -> None:
     assert 'runtime = "old" # its library fits this system; older would too\n' in made
     none = text(boards.JETSON_NANO, runtimes=runtimes[:1])
     assert "runtime" not in toml.loads(none) and "# no runtime that edge knows fits" in none
+
+
+def test_a_32_bit_board_is_offered_the_runtime_that_is_compiled_for_it(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "_largest_library", lambda *_: None)  # wheels, to be downloaded
+    few = '[source]\nname = "tflite-2.14.1"\noperators = ["SOFTMAX"]\n'
+    (desk / "runtimes").mkdir()
+    (desk / "runtimes/few.toml").write_text(f'description = ""\nengine = "tflite"\n{few}')
+    assert "few" in runtime.for_engine("tflite")
+    offered = list(deploy.candidates(facts.parse(boards.BEAGLEBONE_BLACK), "armv7l", print))
+    assert [name for name, _ in offered] == ["tflite-2.14.1"]
+    made = text(boards.BEAGLEBONE_BLACK, runtimes=offered)
+    assert toml.loads(made)["runtime"] == "tflite-2.14.1"
+    assert list(runtime.needs("x86_64", print)) == []
 
 
 def test_a_core_that_nobody_knows_is_assumed_and_said_so() -> None:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from invoke.collection import Collection
+from invoke.program import Program
 from invoke.tasks import Task
 
+from edge import tasks
 from edge.tasks import namespace
 
 
@@ -27,3 +29,28 @@ def test_a_command_explains_each_of_its_flags_and_no_other(
     unexplained = [argument.name for argument in arguments if not argument.help]
     assert unexplained == []
     assert task.body.__doc__, name
+
+
+@pytest.mark.parametrize("name", [name for name, _ in every(namespace)])
+def test_help_may_follow_the_command(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(namespace[name], "positional", namespace[name].positional)
+    words = ["edge", name, "--help"]
+    tasks._let_help_follow(words)
+    Program(name="edge", binary="edge", namespace=namespace).run(words, exit=False)
+    assert capsys.readouterr().out.startswith(f"Usage: edge [--core-opts] {name} ")
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        ("bench", "--board is missing: name of the board: see `invoke boards`"),
+        ("evaluate --board b", "--model is missing: a .tflite file"),
+    ],
+)
+def test_what_is_missing_is_told_with_what_it_is(
+    words: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Program(name="edge", binary="edge", namespace=namespace).run(f"edge {words}", exit=False)
+    assert capsys.readouterr().err == f"edge: {told}\n"
