@@ -73,6 +73,7 @@ class Request:
     :ivar shapes: input name -> shape, for axes that the source leaves open.
     :ivar data: what to judge by; None: the calibration's samples, or random ones.
     :ivar custom: leave operators that TFLite has not to custom ones.
+    :ivar ops: folder of kernels for these, to judge with.
     """
 
     source: Source
@@ -88,6 +89,7 @@ class Request:
     preprocess: str | None = None
     labels: tuple[str, ...] = ()
     custom: bool = False
+    ops: str | None = None
 
 
 @dataclass(frozen=True)
@@ -320,7 +322,7 @@ def convert(request: Request, progress: Progress) -> Conversion:
                 "shapes": request.shapes,
                 "variants": request.variants,
                 "io": "integer" if request.integer else "float",
-                "custom": request.custom,
+                "custom": request.custom or request.ops is not None,
             },
             progress,
             lambda inputs, outputs: _files(request, work, inputs, outputs),
@@ -451,7 +453,8 @@ def _judged_variant(
     path = request.folder / f"{request.name}-{name}.tflite"
     in_float = in_float_of(read) if name in CALIBRATED else {}
     try:
-        outputs = predictions(file, read, inputs, Options(batch=0 if request.batch else 1))
+        options = Options(batch=0 if request.batch else 1, ops=request.ops)
+        outputs = predictions(file, read, inputs, options)
     except UsageError as error:
         refusal = str(error).replace(str(file), path.name)
         return Variant(name, path, file.stat().st_size, None, None, in_float, refusal)

@@ -13,6 +13,7 @@ import flatbuffers
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
+from flatbuffers import flexbuffers
 
 Shape = tuple[int, ...]
 
@@ -410,7 +411,7 @@ def leaky_threshold(threshold: float, slope: float, shape: Shape, *, custom: boo
     graph = file.graph()
     x, y = graph.input("x", "float32", shape), graph.output("y", "float32", shape)
     if custom:
-        options = np.asarray([threshold, slope], "<f4").tobytes()
+        options = flexbuffers.Dumps({"slope": slope, "threshold": threshold})
         graph.operator("LeakyThreshold", [x], [y], options, custom=True)
         return file.bytes()
     knee = graph.tensor("threshold", "float32", (1,), data=[threshold])

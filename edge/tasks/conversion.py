@@ -31,6 +31,7 @@ from edge.tasks import command
         "shape": "of an input with other open axes, NAME=1x20; may be given several times",
         "signature": "of a SavedModel with several",
         "custom": "leave operators that TFLite has not to custom operators of the same name",
+        "ops": "a folder of kernels for these, to judge with; means --custom, too",
         "board": "whose runtime says what its delegates take; none: nobody's",
         "json": command.JSON,
     },
@@ -52,6 +53,7 @@ def convert(
     batch: str = "1",
     signature: str | None = None,
     custom: bool = False,
+    ops: str | None = None,
     board: str = "localhost",
     json: bool = False,
 ) -> None:
@@ -66,6 +68,7 @@ def convert(
     from edge import about, dataset, options, report
     from edge import board as board_module
     from edge import convert as convert_module
+    from edge import ops as ops_module
     from edge.errors import EdgeError, UsageError
     from edge.report import conversion
 
@@ -98,13 +101,16 @@ def convert(
         preprocess=preprocess,
         labels=() if labels is None else about.labels(command.path(labels)),
         custom=custom,
+        ops=ops,
     )
+    if ops is not None:
+        ops_module.here(command.path(ops), report.progress)  # before TensorFlow is waited for
     made = convert_module.convert(request, report.progress)
     taken: dict[str, Any] = {}
     untold = None
-    if target is not None and not custom:
+    if target is not None and not (custom and ops is None):
         try:
-            taken = _delegations(target, made)
+            taken = _delegations(target, made, ops)
         except EdgeError as error:  # the files are written, and judged
             untold = f"what delegates take of them, {board} did not say: {error}"
     if json:
@@ -117,19 +123,22 @@ def convert(
         report.print_line(untold)
 
 
-def _delegations(target: Any, made: Any) -> dict[str, Any]:
+def _delegations(target: Any, made: Any, ops: str | None) -> dict[str, Any]:
     """What the board's delegates take of each file that its runtime opens."""
     from edge import deploy as deploy_module
     from edge import inspection, report, runner, session
     from edge import model as model_module
+    from edge.options import Options
 
-    files = deploy_module.models([each.path for each in made.variants], report.progress)
+    options = Options(ops=ops)
+    choice = command.choice(None, None, None, options)
+    files = deploy_module.models([each.path for each in made.variants], report.progress, options)
     told = {}
     with session.connect(target, report.progress) as opened:
-        wanted = deploy_module.prepared(opened, files, report.progress)
+        wanted = deploy_module.prepared(opened, files, report.progress, choice)
         with deploy_module.staged(opened, wanted, report.progress):
             for variant, artifact in zip(made.variants, wanted.models, strict=True):
-                said = runner.inspect(opened, wanted, artifact)
+                said = runner.inspect(opened, wanted, artifact, options)
                 told[variant.name] = inspection.delegation(model_module.read(variant.path), said)
     return told
 

@@ -18,6 +18,7 @@ from edge.tasks import command
         "dequantize": "give quantized inputs, and get quantized outputs, as real numbers",
         "engine": command.ENGINE,
         **command.OPTIONS,
+        "wait": command.WAIT,
     },
 )
 def infer(
@@ -39,6 +40,7 @@ def infer(
     xnnpack: bool = True,
     each: bool = False,
     dequantize: bool = False,
+    wait: str = "0",
     json: bool = False,
 ) -> None:
     """Run a model on a board over your own arrays, and fetch what it made of them.
@@ -52,6 +54,7 @@ def infer(
     from edge import deploy as deploy_module
     from edge import reference, report, runner, session
 
+    wait_s = command.seconds("--wait", wait)
     options = command.options(signature, shape, batch, threads, xnnpack, delegate, ops)
     choice = command.choice(engine, runtime, lib, options)
     target = board_module.load(board, host=host)
@@ -63,7 +66,7 @@ def infer(
     found = deploy_module.models(command.models([model]), report.progress, options)
     with session.connect(target, report.progress) as opened:
         wanted = deploy_module.prepared(opened, found, report.progress, choice)
-        with deploy_module.staged(opened, wanted, report.progress):
+        with deploy_module.staged(opened, wanted, report.progress, wait_s=wait_s):
             report.progress(f"running {found[0].path.name} on the board")
             outputs, told = runner.infer(
                 opened,
@@ -90,6 +93,7 @@ def infer(
         "model": "a .tflite file",
         "engine": "one of tflite, litert, python, or several joined by commas; else the board's",
         **command.OPTIONS,
+        "wait": command.WAIT,
     },
 )
 def inspect(
@@ -107,6 +111,7 @@ def inspect(
     batch: str = "0",
     threads: str = "1",
     xnnpack: bool = True,
+    wait: str = "0",
     json: bool = False,
 ) -> None:
     """Say what a model consists of, and what a board's runtime makes of it.
@@ -124,6 +129,7 @@ def inspect(
     from edge import model as model_module
     from edge.errors import UsageError
 
+    wait_s = command.seconds("--wait", wait)
     options = command.options(signature, shape, batch, threads, xnnpack, delegate, ops)
     if board is None and (host or engine or runtime or lib):
         raise UsageError(
@@ -143,7 +149,7 @@ def inspect(
             for name in engines:
                 choice = command.choice(name, runtime, lib, options)
                 wanted = deploy_module.prepared(opened, found, report.progress, choice)
-                with deploy_module.staged(opened, wanted, report.progress):
+                with deploy_module.staged(opened, wanted, report.progress, wait_s=wait_s):
                     report.progress(f"opening {found[0].path.name} with engine {wanted.engine}")
                     said = runner.inspect(opened, wanted, wanted.models[0], options)
                 told.append((wanted.runtime, inspection.delegation(read, said)))
@@ -174,6 +180,7 @@ def inspect(
         "engine": command.ENGINE,
         "threads": command.OPTIONS["threads"],
         "xnnpack": command.OPTIONS["xnnpack"],
+        "wait": command.WAIT,
     },
 )
 def evaluate(
@@ -193,6 +200,7 @@ def evaluate(
     ops: str | None = None,
     threads: str = "1",
     xnnpack: bool = True,
+    wait: str = "0",
     json: bool = False,
 ) -> None:
     """Run a dataset through a model on a board: how good it is there, and whether it is as here.
@@ -212,6 +220,7 @@ def evaluate(
     from edge.errors import UsageError
     from edge.report import conversion
 
+    wait_s = command.seconds("--wait", wait)
     options = command.options(None, [], "0", threads, xnnpack, delegate, ops)
     choice = command.choice(engine, runtime, lib, options)
     target = board_module.load(board, host=host)
@@ -228,7 +237,7 @@ def evaluate(
             layers_module.expose(found[0].path, asked.read, exposed)
             found += deploy_module.models([exposed], report.progress)
         wanted = deploy_module.prepared(opened, found, report.progress, choice)
-        with deploy_module.staged(opened, wanted, report.progress):
+        with deploy_module.staged(opened, wanted, report.progress, wait_s=wait_s):
             made, there = evaluation.evaluate(
                 opened, wanted, wanted.models[0], asked, report.progress, options
             )

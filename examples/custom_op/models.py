@@ -3,8 +3,8 @@
     python -m examples.custom_op.models            # into models/ here
     python -m examples.custom_op.models --out DIR
 
-Both are committed; this is for whoever changes them. No TensorFlow is needed: what a converter
-would write of a custom operator, its name and its options, is written here directly.
+Both are committed; this is for whoever changes them. No TensorFlow is needed: what its
+converter makes of export.py, an operator's name and options, is written here directly.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edge import tiny
+from examples.custom_op.export import SHAPE, SLOPE, THRESHOLD
 
 HOME = Path(__file__).parent
 OPS = HOME / "ops"
 MODELS = HOME / "models"
-
-THRESHOLD, SLOPE = 0.25, 0.1
-SHAPE = (1, 128, 128, 8)
 
 
 def expected(x: npt.NDArray[np.float32]) -> npt.NDArray[Any]:

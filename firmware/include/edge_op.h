@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "edge.h" /* edge_dtype and EDGE_MAX_RANK */
 
@@ -112,6 +113,80 @@ __attribute__((unused)) static void edge_op_same_shape(edge_op_tensor *output,
                                                        const edge_op_tensor *input) {
   output->rank = input->rank;
   for (int32_t i = 0; i < EDGE_MAX_RANK; ++i) output->dims[i] = input->dims[i];
+}
+
+/* An unsigned number of the options; 0 if it would lie outside of them. */
+__attribute__((unused)) static int edge_op_unsigned(const edge_op_call *call, uint64_t at,
+                                                    uint64_t width, uint64_t *found) {
+  const uint64_t bytes = call->options_bytes;
+  if (width != 1 && width != 2 && width != 4 && width != 8) return 0;
+  if (at > bytes || bytes - at < width) return 0;
+  *found = 0;
+  memcpy(found, (const uint8_t *)call->options + at, width); /* boards are little-endian */
+  return 1;
+}
+
+/* Follows the offset that stands at *at, which leads back. */
+__attribute__((unused)) static int edge_op_follow(const edge_op_call *call, uint64_t width,
+                                                  uint64_t *at) {
+  uint64_t back = 0;
+  if (!edge_op_unsigned(call, *at, width, &back) || back > *at) return 0;
+  *at -= back;
+  return 1;
+}
+
+/* The number that stands there as a type of FlexBuffers, which also says how wide it is if it does
+ * not stand there itself. */
+__attribute__((unused)) static int edge_op_number(const edge_op_call *call, uint64_t at,
+                                                  uint64_t width, uint64_t packed, double *value) {
+  uint64_t bits = 0, type = packed >> 2;
+  if (type >= 6 && type <= 8) { /* elsewhere */
+    if (!edge_op_follow(call, width, &at)) return 0;
+    width = (uint64_t)1 << (packed & 3);
+    type -= 5;
+  }
+  if (!edge_op_unsigned(call, at, width, &bits)) return 0;
+  if (type == 1) { /* signed */
+    const uint64_t sign = (uint64_t)1 << (8 * width - 1);
+    *value = (double)(int64_t)((bits ^ sign) - sign);
+  } else if (type == 2 || type == 26) { /* unsigned, truth value */
+    *value = (double)bits;
+  } else if (type == 3 && width == sizeof(float)) {
+    float single;
+    memcpy(&single, &bits, sizeof single);
+    *value = (double)single;
+  } else if (type == 3 && width == sizeof(double)) {
+    memcpy(value, &bits, sizeof *value);
+  } else {
+    return 0;
+  }
+  return 1;
+}
+
+/* The number that the options hold under a name: 1 if there is one, else 0, and *value stays. They
+ * have to be what TensorFlow's converter writes, a map of FlexBuffers (its format:
+ * flatbuffers.dev/internals, "FlexBuffers"). */
+__attribute__((unused)) static int edge_op_option(const edge_op_call *call, const char *name,
+                                                  double *value) {
+  const uint64_t bytes = call->options_bytes, length = strlen(name) + 1;
+  const uint8_t *options = (const uint8_t *)call->options;
+  if (bytes < 3 || options[bytes - 2] >> 2 != 9) return 0; /* no map */
+  const uint64_t root = options[bytes - 1], width = (uint64_t)1 << (options[bytes - 2] & 3);
+  if (root > bytes - 2) return 0;
+  uint64_t map = bytes - 2 - root, count = 0, key_width = 0;
+  if (!edge_op_follow(call, root, &map) || map < 3 * width) return 0;
+  uint64_t keys = map - 3 * width;
+  if (!edge_op_unsigned(call, map - width, width, &count) || count > bytes) return 0;
+  if (!edge_op_unsigned(call, map - 2 * width, width, &key_width) || key_width > 8) return 0;
+  if (!edge_op_follow(call, width, &keys)) return 0;
+  for (uint64_t i = 0; i < count; ++i) {
+    uint64_t key = keys + i * key_width, packed = 0;
+    if (!edge_op_follow(call, key_width, &key)) return 0;
+    if (bytes - key < length || memcmp(options + key, name, length) != 0) continue;
+    return edge_op_unsigned(call, map + count * width + i, 1, &packed) &&
+           edge_op_number(call, map + i * width, width, packed, value);
+  }
+  return 0;
 }
 
 /* Enters a kernel into its library, at file scope: an identifier, and what edge_op has. The names

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <memory>
 #include <vector>
@@ -160,9 +161,43 @@ class FakeRuntime {
   void *data_ = nullptr;
 };
 
+// A map of FlexBuffers, as TensorFlow's converter writes the two numbers.
 std::string leaky(float threshold, float slope) {
-  const float values[] = {threshold, slope};
-  return std::string(reinterpret_cast<const char *>(values), sizeof values);
+  std::string made(
+      "slope\0threshold\0\x02\x11\x0c\0\x03\0\0\0\x01\0\0\0\x02\0\0\0"
+      "....----\x0e\x0e\x0a\x26\x01",
+      45);
+  memcpy(&made[32], &slope, sizeof slope);
+  memcpy(&made[36], &threshold, sizeof threshold);
+  return made;
+}
+
+// What Python's flexbuffers writes of axis -3, big -70000 (elsewhere), keep true, name "x", ratio
+// 0.1 (elsewhere), rows 200.
+constexpr char mixed_options[] =
+    "\x61\x78\x69\x73\x00\x62\x69\x67\x00\x00\x00\x00\x90\xee\xfe\xff\x6b\x65\x65\x70\x00\x6e"
+    "\x61\x6d\x65\x00\x01\x78\x00\x72\x61\x74\x69\x6f\x00\x00\x00\x00\x00\x00\x9a\x99\x99\x99"
+    "\x99\x99\xb9\x3f\x72\x6f\x77\x73\x00\x06\x36\x32\x28\x24\x1d\x0b\x06\x01\x06\xfd\x34\x01"
+    "\x27\x1b\xc8\x04\x1a\x68\x14\x23\x08\x0c\x24\x01";
+
+// d 0.1, s 0.5: as doubles.
+constexpr char double_options[] =
+    "\x64\x00\x73\x00\x02\x05\x04\x00\x03\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00"
+    "\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x9a\x99\x99\x99\x99\x99\xb9\x3f\x00\x00\x00\x00"
+    "\x00\x00\xe0\x3f\x0f\x0f\x12\x27\x01";
+
+// The number under a name, or `otherwise`.
+double option(const std::string &bytes, const char *name, double otherwise) {
+  // In memory of its own size, so that reading beyond its end is found.
+  const std::unique_ptr<char[]> exact(new char[bytes.size()]);
+  memcpy(exact.get(), bytes.data(), bytes.size());
+  edge_op_call call = {};
+  call.options = exact.get();
+  call.options_bytes = bytes.size();
+  double value = otherwise;
+  const bool found = edge_op_option(&call, name, &value) != 0;
+  CHECK(found || value == otherwise);
+  return value;
 }
 
 // What a kernel of `odd_ops` is told for one float32 input and output.
@@ -226,14 +261,46 @@ TEST(custom_ops, the_example_says_what_it_refuses) {
   without.add(false, EDGE_FLOAT32, {1});
   CHECK(without.apply(&ops) == 0 && without.prepare() != 0);
   CHECK(
-      holds(without.said(), "LeakyThreshold (node 4) refuses the model: its options have 0 bytes"));
+      holds(without.said(), "LeakyThreshold (node 4) refuses the model: its options have to hold"));
   FakeRuntime whole("LeakyThreshold", leaky(0, 1));
   whole.add(true, EDGE_INT32, {1});
   whole.add(false, EDGE_INT32, {1});
   CHECK(whole.apply(&ops) == 0 && whole.prepare() != 0);
   CHECK(holds(whole.said(), "it takes float32 or int8 on both sides"));
   // The first failure is the one that is told.
-  CHECK(holds(ops.failure(), "0 bytes"));
+  CHECK(holds(ops.failure(), "its options have to hold"));
+}
+
+TEST(custom_ops, options_are_numbers_by_name) {
+  const std::string mixed(mixed_options, sizeof mixed_options - 1);
+  CHECK(option(mixed, "axis", 9) == -3);
+  CHECK(option(mixed, "big", 9) == -70000);
+  CHECK(option(mixed, "keep", 9) == 1);
+  CHECK(static_cast<float>(option(mixed, "ratio", 9)) == 0.1f);
+  CHECK(option(mixed, "rows", 9) == 200);
+  CHECK(option(mixed, "name", 9) == 9);  // no number
+  CHECK(option(mixed, "row", 9) == 9 && option(mixed, "rowss", 9) == 9);
+  const std::string wide(double_options, sizeof double_options - 1);
+  CHECK(option(wide, "d", 9) == 0.1 && option(wide, "s", 9) == 0.5);
+  CHECK(option("", "d", 9) == 9);
+}
+
+// A model is anybody's: nothing outside of the options is read, whatever they say.
+TEST(custom_ops, broken_options_are_never_read_beyond) {
+  for (const std::string &whole : {std::string(mixed_options, sizeof mixed_options - 1),
+                                   std::string(double_options, sizeof double_options - 1)}) {
+    for (size_t length = 0; length < whole.size(); ++length)
+      option(whole.substr(0, length), "d", 9);
+    for (size_t at = 0; at < whole.size(); ++at) {
+      for (int value = 0; value < 256; ++value) {
+        std::string broken = whole;
+        broken[at] = static_cast<char>(value);
+        option(broken, "big", 9);
+        option(broken, "d", 9);
+        option(broken, "rows", 9);
+      }
+    }
+  }
 }
 
 // When a shape has changed, a kernel prepares anew; its output follows.

@@ -17,7 +17,9 @@ import pytest
 from edge import convert, dataset, model, reference, venv
 from edge.convert import Conversion, Request
 from edge.errors import UsageError
+from edge.options import Options
 from edge.scoring import Classes
+from examples.custom_op import models as custom_op
 from examples.digits import dataset as digits
 from examples.mobilenet import dataset as mobilenet
 
@@ -158,6 +160,29 @@ def test_an_operator_that_tflite_has_not_is_named(saved: Path, tmp_path: Path) -
     with pytest.raises(UsageError, match="float32: TFLite has no operator for Cholesky"):
         convert.convert(request(saved / "root", tmp_path / "out", "float32"), print)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_custom_operator_from_tensorflow_to_its_kernel(tmp_path: Path) -> None:
+    python = venv.environment("tensorflow", print).python
+    subprocess.run(
+        [python, "-m", "examples.custom_op.export", tmp_path / "leaky"],
+        cwd=Path(__file__).parents[2],
+        check=True,
+        capture_output=True,
+    )
+    asked = request(tmp_path / "leaky", tmp_path, "float32", ops=str(custom_op.OPS))
+    [variant] = convert.convert(asked, print).variants
+    assert variant.largest_difference is not None and variant.largest_difference < 1e-6
+    [node] = model.read(variant.path).subgraphs[0].operators
+    assert node.custom == "LeakyThreshold"
+    # The example's committed model is what the converter writes, options and all.
+    x = np.linspace(-2, 2, int(np.prod(custom_op.SHAPE)), dtype="f4").reshape(custom_op.SHAPE)
+    options = Options(ops=str(custom_op.OPS))
+    for path in (variant.path, custom_op.MODELS / "custom.tflite"):
+        here = reference.compute(path, {"x": x}, options)
+        np.testing.assert_array_equal(here.outputs["y"], custom_op.expected(x))
+    with pytest.raises(UsageError, match="unresolved custom op"):
+        reference.compute(variant.path, {"x": x})
 
 
 def test_a_folder_of_sounds(saved: Path, tmp_path: Path) -> None:

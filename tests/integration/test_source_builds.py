@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from elftools.elf.elffile import ELFFile
 
@@ -125,6 +126,57 @@ def test_it_asks_no_more_of_the_processor_than_the_least_core_with_neon_has(
     assert told["TAG_ADVANCED_SIMD_ARCH"] == 1  # NEON as of ARMv7, without it
     assert told.get("TAG_DIV_USE", 0) == 0  # division only where ARMv7-R has it
     assert told["TAG_ABI_VFP_ARGS"] == 1  # armhf
+
+
+# Encodings (A32) of what a Cortex-A8 or A9 lacks: mask and value, from the Arm Architecture
+# Reference Manual for ARMv7-A and ARMv7-R, A8.8, and for ARMv8-A, F6.1. Where a condition comes
+# first it is "always": literals between functions would look like the others.
+_BEYOND = {
+    "division": (0xFFD0F0F0, 0xE710F010),
+    "fused multiply-add, VFPv4": (0xFFB00E10, 0xEEA00A00),
+    "fused negate-multiply-add, VFPv4": (0xFFB00E10, 0xEE900A00),
+    "fused multiply-add, NEON": (0xFF800F10, 0xF2000C10),
+    "half precision, VFP": (0xFFBE0ED0, 0xEEB20A40),
+    "half precision, NEON": (0xFFBF0ED0, 0xF3B60600),
+    "rounding, selecting, ARMv8": (0xFF000E00, 0xFE000A00),
+    "maxNum, ARMv8": (0xFF800F10, 0xF3000F10),
+    "AES, ARMv8": (0xFFB30F10, 0xF3B00300),
+    "CRC32, ARMv8": (0xFF900DF0, 0xE1000040),
+    "acquiring load, ARMv8": (0xFFF00FFF, 0xE1900C9F),
+    "releasing store, ARMv8": (0xFFF0FFF0, 0xE180FC90),
+}
+
+
+def beyond(path: Path) -> dict[str, int]:
+    """Kind of instruction -> how many words of the code look like one."""
+    found: dict[str, int] = {}
+    with path.open("rb") as file:
+        for section in ELFFile(file).iter_sections():
+            if not section["sh_flags"] & 4:  # SHF_EXECINSTR
+                continue
+            data = section.data()
+            words = np.frombuffer(data[: len(data) // 4 * 4], "<u4")
+            for kind, (mask, value) in _BEYOND.items():
+                if count := int(((words & np.uint32(mask)) == np.uint32(value)).sum()):
+                    found[kind] = found.get(kind, 0) + count
+    return found
+
+
+def test_it_holds_no_instruction_that_the_least_core_lacks(library: Artifact) -> None:
+    assert beyond(library.path) == {}
+
+
+def test_such_instructions_would_be_found(tmp_path: Path) -> None:
+    code = "float f(float a, float b, float c) { return __builtin_fmaf(a, b, c); }\n"
+    (tmp_path / "x.c").write_text(f"{code}int g(int a, int b) {{ return a / b; }}\n")
+    command = [*(sys.executable, "-m", "ziglang", "cc", "-O2", "-c", "x.c", "-o", "x.o")]
+    for cpu, wanted in (
+        ("cortex_a8", set()),
+        ("cortex_a15", {"division", "fused multiply-add, VFPv4"}),
+    ):
+        target = ["-target", "arm-linux-gnueabihf.2.28", f"-mcpu={cpu}"]
+        subprocess.run([*command, *target], cwd=tmp_path, env=build.environment(), check=True)
+        assert beyond(tmp_path / "x.o").keys() == wanted
 
 
 @pytest.mark.parametrize("cpu", ["cortex-a7", "cortex-a8", "cortex-a9"])

@@ -3,8 +3,8 @@
  * A leaky ReLU whose knee is not at zero. From built-in operators it takes three (greater, mul,
  * select) and two tensors between them; here it is one pass.
  *
- * Options: two float32 in little-endian order, threshold and slope. Takes float32, and int8 with a
- * scale, where the 256 values that there are become a table. */
+ * Options: threshold and slope, numbers. Takes float32, and int8 with a scale, where the 256 values
+ * that there are become a table. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +17,12 @@ struct options {
 };
 
 static int read_options(edge_op_call *call, struct options *options) {
-  if (call->options_bytes != sizeof *options) {
-    return edge_op_fail(call, "its options have %llu bytes, not 8: threshold and slope",
-                        (unsigned long long)call->options_bytes);
+  double threshold, slope;
+  if (!edge_op_option(call, "threshold", &threshold) || !edge_op_option(call, "slope", &slope)) {
+    return edge_op_fail(call, "its options have to hold the numbers threshold and slope");
   }
-  memcpy(options, call->options, sizeof *options);
+  options->threshold = (float)threshold;
+  options->slope = (float)slope;
   if (!isfinite(options->threshold) || !isfinite(options->slope)) {
     return edge_op_fail(call, "threshold %g and slope %g have to be finite",
                         (double)options->threshold, (double)options->slope);
