@@ -25,7 +25,7 @@ LEFT_OUT: tuple[str, ...] = ()
 """Words of lines that are not run; without ``qemu.`` each command starts the board by itself."""
 
 DOWN = "test ! -x .venv/bin/edge || .venv/bin/edge qemu.down --board qemu-virt"
-SHARED = ("images", "packages", "tools", "wheels")
+SHARED = ("builds", "images", "packages", "tools", "wheels")
 MODELS = dataset.FOLDER / dataset.MODELS_FOLDER
 
 
