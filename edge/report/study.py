@@ -16,6 +16,7 @@ from edge import comparison, report, stats
 from edge.cell import Cell, Figures, Subject, Way
 from edge.claim import ASPECTS, CONFIDENCE, Case, Claim, Crossing, Finding, Verdict
 from edge.questions import TOPICS
+from edge.report import runs as runs_report
 from edge.split import Split
 from edge.stats import Estimate
 from edge.study import BUSY, Study
@@ -459,7 +460,7 @@ def study_json(study: Study) -> dict[str, Any]:
             for each in study.answers
         ],
         "splits": [
-            {"runtime": way.runtime, **report.split_json(split)}
+            {"runtime": way.runtime, **runs_report.split_json(split)}
             for (way, _), split in study.splits.items()
         ],
         "claims": [_verdict_json(each, emulated=study.emulated) for each in study.verdicts],

@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from edge import report
+from edge.report import runs as runs_report
 from edge.sweep import Point
 
 
@@ -63,7 +64,7 @@ def sweep_json(points: Sequence[Point]) -> list[dict[str, Any]]:
             "samples_per_s": point.samples_per_s,
             "allocate_ns": point.allocate_ns or None,
             "first_invoke_ns": point.first_invoke_ns or None,
-            "run": None if point.run is None else report.run_json(point.run),
+            "run": None if point.run is None else runs_report.run_json(point.run),
         }
         for point in points
     ]

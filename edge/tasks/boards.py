@@ -16,12 +16,13 @@ def boards(_: Any, json: bool = False) -> None:
     To add one, write boards/NAME.toml: docs/boards.md lists the keys.
     """
     from edge import board, report
+    from edge.report import boards as boards_report
 
     found = board.load_all()
     if json:
-        report.print_json([report.board_json(b) for b in found])
+        report.print_json([boards_report.board_json(b) for b in found])
     else:
-        report.print_table(report.boards_table(found))
+        report.print_table(boards_report.boards_table(found))
 
 
 @command.task(
@@ -88,6 +89,7 @@ def doctor(
     from edge import board as board_module
     from edge import deploy as deploy_module
     from edge import facts, preflight, report, session
+    from edge.report import boards as boards_report
 
     options = command.options(None, [], "0", "1", True, delegate, ops)
     choice = command.choice(engine, runtime, lib, options)
@@ -121,7 +123,7 @@ def doctor(
         )
     else:
         title = f"{target.name} ({where}), engine {made.engine}, {made.runtime}"
-        report.print_table(report.findings_table(title, findings))
+        report.print_table(boards_report.findings_table(title, findings))
     stops = [finding for finding in findings if finding.level == "stop"]
     if stops:
         raise Exit(code=3)

@@ -85,6 +85,7 @@ def bench(
     from edge import report, session
     from edge import run as run_module
     from edge.errors import UsageError
+    from edge.report import runs as runs_report
 
     options = command.options(signature, shape, batch, threads, xnnpack, delegate, ops)
     plan = command.plan(
@@ -146,10 +147,10 @@ def bench(
                         given = (opened, wanted, item, runs[-1], report.progress)
                         profiles.append(profile_module.take(*given))
     if json:
-        found_runs = [report.run_json(run) for run in runs]
+        found_runs = [runs_report.run_json(run) for run in runs]
         more = {
-            "splits": [report.split_json(each) for each in splits],
-            "profiles": [report.profile_json(each) for each in profiles],
+            "splits": [runs_report.split_json(each) for each in splits],
+            "profiles": [runs_report.profile_json(each) for each in profiles],
         }
         more = {key: values for key, values in more.items() if values}
         report.print_json({"runs": found_runs, **more} if more else found_runs)
@@ -157,18 +158,18 @@ def bench(
             run_module.insist(runs)
         return
     emulated = any(run.emulated for run in runs)
-    report.print_table(report.runs_table(runs, report.title(target.name, emulated)))
+    report.print_table(runs_report.runs_table(runs, report.title(target.name, emulated)))
     for parts in splits:
-        report.print_table(report.split_table(parts, emulated=emulated))
-        for line in report.split_lines(parts):
+        report.print_table(runs_report.split_table(parts, emulated=emulated))
+        for line in runs_report.split_lines(parts):
             report.print_line(f"  {line}")
     for run in runs:
         report.print_line(f"{run.model}, engine {run.engine}, {run.runtime}:")
-        for line in report.run_lines(run):
+        for line in runs_report.run_lines(run):
             report.print_line(f"  {line}")
     for each in profiles:
-        report.print_table(report.profile_table(each))
-        for line in report.profile_lines(each):
+        report.print_table(runs_report.profile_table(each))
+        for line in runs_report.profile_lines(each):
             report.print_line(f"  {line}")
     if strict:
         run_module.insist(runs)
@@ -202,6 +203,7 @@ def _in_rounds(
     """bench --until and --cold: each model with each engine, in processes of its own; the runs."""
     from edge import deploy as deploy_module
     from edge import report, rounds
+    from edge.report import rounds as rounds_report
 
     cold = isinstance(wanted, int)
     one: Callable[..., Any] = rounds.cold if cold else rounds.until
@@ -219,7 +221,7 @@ def _in_rounds(
                         wanted,
                         command=command.typed(),
                         begin=functools.partial(
-                            report.round_begins,
+                            rounds_report.round_begins,
                             item.path.name,
                             most=wanted if cold else wanted.most,
                         ),
@@ -228,11 +230,13 @@ def _in_rounds(
     runs = [run for each in results for run in each.runs]
     title = report.title(opened.board.name, runs[0].emulated)
     if json:
-        report.print_json([report.in_rounds_json(each) for each in results])
+        report.print_json([rounds_report.in_rounds_json(each) for each in results])
         return runs
-    report.print_table((report.cold_table if cold else report.until_table)(results, title))
+    report.print_table(
+        (rounds_report.cold_table if cold else rounds_report.until_table)(results, title)
+    )
     for each in results:
-        for line in (report.cold_lines if cold else report.until_lines)(each):
+        for line in (rounds_report.cold_lines if cold else rounds_report.until_lines)(each):
             report.print_line(line)
     return runs
 
@@ -286,6 +290,7 @@ def compare(
     from edge import build as build_module
     from edge import rounds as rounds_module
     from edge.errors import UntrustedError
+    from edge.report import rounds as rounds_report
     from edge.run import Plan
 
     plan = Plan(
@@ -321,15 +326,17 @@ def compare(
                 report.progress,
                 count=wanted_rounds,
                 seed=order,
-                begin=functools.partial(report.round_begins, "comparing", most=wanted_rounds),
+                begin=functools.partial(
+                    rounds_report.round_begins, "comparing", most=wanted_rounds
+                ),
             )
     made = comparison.of_runs(ours, theirs, (arms[0].label, arms[1].label))
     if json:
-        report.print_json(report.comparison_json(made, ours, theirs))
+        report.print_json(rounds_report.comparison_json(made, ours, theirs))
     else:
         title = report.title(target.name, made.emulated)
-        report.print_table(report.comparison_table(made, ours, theirs, title))
-        for line in report.comparison_lines(made, ours):
+        report.print_table(rounds_report.comparison_table(made, ours, theirs, title))
+        for line in rounds_report.comparison_lines(made, ours):
             report.print_line(line)
     if strict and (made.remarks or made.emulated):
         why = "; ".join(made.remarks) or "emulated: no speed of a real board"
@@ -410,6 +417,7 @@ def check(
     from edge import comparison, deploy, group, precision, report, session
     from edge import rounds as rounds_module
     from edge.errors import UsageError
+    from edge.report import rounds as rounds_report
 
     options = command.options(signature, shape, batch, threads, xnnpack, delegate, ops)
     plan = command.plan(
@@ -459,7 +467,7 @@ def check(
                     report.progress,
                     count=wanted_rounds,
                     begin=functools.partial(
-                        report.round_begins, item.path.name, most=wanted_rounds
+                        rounds_report.round_begins, item.path.name, most=wanted_rounds
                     ),
                 )
                 measured.append(runs)
@@ -478,7 +486,7 @@ def check(
             report.print_json({"baseline": str(path), "updated": [list(key) for key in keys]})
         else:
             for runs in measured:
-                for line in report.updated_lines(str(path), runs):
+                for line in rounds_report.updated_lines(str(path), runs):
                     report.print_line(line)
         return
     checks = [
@@ -490,12 +498,12 @@ def check(
         for then, runs in zip(before, measured, strict=True)
     ]
     if json:
-        report.print_json([report.check_json(each) for each in checks])
+        report.print_json([rounds_report.check_json(each) for each in checks])
     else:
         title = report.title(target.name, checks[0].now.emulated)
-        report.print_table(report.checks_table(checks, title))
+        report.print_table(rounds_report.checks_table(checks, title))
         for each, runs in zip(checks, measured, strict=True):
-            for line in report.check_lines(each, runs):
+            for line in rounds_report.check_lines(each, runs):
                 report.print_line(line)
     baseline_module.insist(checks)
 

@@ -53,6 +53,7 @@ def infer(
     from edge import board as board_module
     from edge import deploy as deploy_module
     from edge import reference, report, runner, session
+    from edge.report import models as models_report
 
     wait_s = command.seconds("--wait", wait)
     options = command.options(signature, shape, batch, threads, xnnpack, delegate, ops)
@@ -81,7 +82,7 @@ def infer(
     if json:
         report.print_json(told)
     else:
-        for line in report.inference_lines(outputs, told, output):
+        for line in models_report.inference_lines(outputs, told, output):
             report.print_line(line)
 
 
@@ -128,6 +129,7 @@ def inspect(
     from edge import inspection, report, runner, session
     from edge import model as model_module
     from edge.errors import UsageError
+    from edge.report import models as models_report
 
     wait_s = command.seconds("--wait", wait)
     options = command.options(signature, shape, batch, threads, xnnpack, delegate, ops)
@@ -154,16 +156,16 @@ def inspect(
                     said = runner.inspect(opened, wanted, wanted.models[0], options)
                 told.append((wanted.runtime, inspection.delegation(read, said)))
     if json:
-        report.print_json(report.inspection_json(contents, told))
+        report.print_json(models_report.inspection_json(contents, told))
         return
-    for line in report.contents_lines(contents):
+    for line in models_report.contents_lines(contents):
         report.print_line(line)
-    report.print_table(report.ports_table(contents))
-    report.print_table(report.kinds_table(contents))
+    report.print_table(models_report.ports_table(contents))
+    report.print_table(models_report.kinds_table(contents))
     if told:
-        report.print_table(report.delegation_table(told))
+        report.print_table(models_report.delegation_table(told))
         for name, delegation in told:
-            for line in report.delegation_lines(name, delegation):
+            for line in models_report.delegation_lines(name, delegation):
                 report.print_line(line)
 
 

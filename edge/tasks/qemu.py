@@ -37,6 +37,7 @@ def up(
     from edge import board as board_module
     from edge import machine, report, session
     from edge.errors import UsageError
+    from edge.report import boards as boards_report
 
     number = int(command.number("--port", port))
     if not 0 <= number < 65536:
@@ -54,9 +55,9 @@ def up(
     else:
         report.progress(f"{access.name} is up already")
     if json:
-        report.print_json(report.machine_json(access))
+        report.print_json(boards_report.machine_json(access))
     else:
-        for line in report.machine_lines(access, target.name):
+        for line in boards_report.machine_lines(access, target.name):
             report.print_line(line)
 
 
@@ -117,15 +118,16 @@ def down(
 def status(_: Any, json: bool = False) -> None:
     """List the emulated boards that run: since when, and how to reach them."""
     from edge import machine, report
+    from edge.report import boards as boards_report
 
     found = machine.all_running()
     if json:
         report.print_json(
-            [{"name": name, **(report.machine_json(access) if access else {})}
+            [{"name": name, **(boards_report.machine_json(access) if access else {})}
              for name, access in found]
         )  # fmt: skip
     elif found:
-        report.print_table(report.machines_table(found))
+        report.print_table(boards_report.machines_table(found))
     else:
         report.print_line("no emulated board runs; `invoke qemu.up --board qemu-virt` starts one")
 
@@ -141,6 +143,7 @@ def build_image(_: Any, board: str, json: bool = False) -> None:
     from edge import board as board_module
     from edge import image, report
     from edge.errors import UsageError
+    from edge.report import boards as boards_report
 
     target = board_module.load(board)
     if target.image is None:
@@ -148,6 +151,6 @@ def build_image(_: Any, board: str, json: bool = False) -> None:
     described = image.load(target.image)
     made = image.build(described, report.progress)
     if json:
-        report.print_json(report.image_json(made))
+        report.print_json(boards_report.image_json(made))
     else:
-        report.print_line(report.image_line(made))
+        report.print_line(boards_report.image_line(made))

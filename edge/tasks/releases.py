@@ -69,6 +69,7 @@ def deploy(
     from edge import canary as canary_module
     from edge import deploy as deploy_module
     from edge import fleet, report, session
+    from edge.report import releases as releases_report
 
     options = command.options(signature, shape, batch, threads, xnnpack, delegate, ops)
     choice = command.choice(engine, runtime, lib, options, toolchain, lto, cflags)
@@ -113,17 +114,17 @@ def deploy(
         with session.connect(targets[0], report.progress) as opened:
             done = one(opened, report.progress)
         if json:
-            report.print_json(report.deployment_json(done))
+            report.print_json(releases_report.deployment_json(done))
         else:
-            for line in report.deployment_lines(done):
+            for line in releases_report.deployment_lines(done):
                 report.print_line(line)
         return
     made = fleet.run(targets, one, report.board_progress, bounds=bounds, explain=command.explained)
     if json:
-        report.print_json(report.fleet_json(made, compared))
+        report.print_json(releases_report.fleet_json(made, compared))
     else:
-        report.print_table(report.fleet_table(made))
-        for line in report.fleet_lines(made):
+        report.print_table(releases_report.fleet_table(made))
+        for line in releases_report.fleet_lines(made):
             report.print_line(line)
     if made.exit_code:
         raise Exit(code=made.exit_code)
@@ -137,15 +138,16 @@ def releases(_: Any, board: str, host: str | None = None, json: bool = False) ->
     """
     from edge import board as board_module
     from edge import installed, report, session
+    from edge.report import releases as releases_report
 
     target = board_module.load(board, host=host)
     with session.connect(target, report.progress) as opened:
         found = installed.releases(opened, report.progress)
         where = opened.transport.name
     if json:
-        report.print_json([report.installed_json(one) for one in found])
+        report.print_json([releases_report.installed_json(one) for one in found])
     elif found:
-        report.print_table(report.releases_table(f"{target.name} ({where})", found))
+        report.print_table(releases_report.releases_table(f"{target.name} ({where})", found))
     else:
         report.print_line(f"{target.name} ({where}): nothing is deployed")
 
@@ -361,6 +363,7 @@ def bundle(
     from edge import deploy as deploy_module
     from edge import options as options_module
     from edge import report
+    from edge.report import releases as releases_report
 
     given = None if delegate is None else options_module.delegate(delegate)
     options = options_module.Options(delegate=given, ops=ops)
@@ -373,7 +376,7 @@ def bundle(
     wanted = deploy_module.prepare(target, found, report.progress, choice=choice)
     made = bundle_module.write(wanted, target, path, report.progress, delegate=given)
     if json:
-        report.print_json(report.bundle_json(made))
+        report.print_json(releases_report.bundle_json(made))
     else:
-        for line in report.bundle_lines(made):
+        for line in releases_report.bundle_lines(made):
             report.print_line(line)

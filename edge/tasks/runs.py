@@ -40,6 +40,7 @@ def runs_list(
     whatever is asked for. docs/runs.md says what is in them.
     """
     from edge import archive, report
+    from edge.report import runs as runs_report
 
     found = archive.select(
         archive.entries(),
@@ -52,10 +53,10 @@ def runs_list(
         last=max(0, int(command.number("--last", last))),
     )
     if json:
-        report.print_json([report.entry_json(entry) for entry in found])
+        report.print_json([runs_report.entry_json(entry) for entry in found])
     elif found:
-        report.print_table(report.archive_table(found))
-        for line in report.archive_lines(found):
+        report.print_table(runs_report.archive_table(found))
+        for line in runs_report.archive_lines(found):
             report.print_line(line)
     else:
         report.print_line("no such run; `invoke bench` makes one")
@@ -63,12 +64,13 @@ def runs_list(
 
 def _print_runs(entry: Any, runs: Any) -> None:
     from edge import report
+    from edge.report import runs as runs_report
 
     emulated = any(run.emulated for run in runs)
-    report.print_table(report.runs_table(runs, report.title(entry.id, emulated)))
+    report.print_table(runs_report.runs_table(runs, report.title(entry.id, emulated)))
     for run in runs:
         report.print_line(f"{run.id}, {run.model}, engine {run.engine}, {run.runtime}:")
-        for line in report.run_lines(run):
+        for line in runs_report.run_lines(run):
             report.print_line(f"  {line}")
 
 
@@ -81,18 +83,19 @@ def runs_show(_: Any, run: str, json: bool = False) -> None:
     """
     from edge import archive, report
     from edge import build as build_module
+    from edge.report import runs as runs_report
 
     entry = archive.find(run)
     runs = archive.load(entry, build_module.host_library(report.progress))
     if json:
-        told = report.entry_json(entry)
-        report.print_json({**told, "runs": [report.run_json(each) for each in runs]})
+        told = runs_report.entry_json(entry)
+        report.print_json({**told, "runs": [runs_report.run_json(each) for each in runs]})
         return
     _print_runs(entry, runs)
     if entry.grouped:
-        for line in report.group_lines(archive.arms(runs), archive.compared(entry, runs)):
+        for line in runs_report.group_lines(archive.arms(runs), archive.compared(entry, runs)):
             report.print_line(line)
-    for line in report.archive_lines([each for each in entry.runs if each.damage]):
+    for line in runs_report.archive_lines([each for each in entry.runs if each.damage]):
         report.print_line(line)
 
 
@@ -111,23 +114,24 @@ def runs_compare(_: Any, first: str, second: str, json: bool = False) -> None:
     """
     from edge import archive, report
     from edge import build as build_module
+    from edge.report import runs as runs_report
 
     entries = [archive.find(each) for each in (first, second)]
     archive.comparable(*entries)
     library = build_module.host_library(report.progress)
     loaded = [archive.load(entry, library) for entry in entries]
     if json:
-        report.print_json([report.run_json(run) for runs in loaded for run in runs])
+        report.print_json([runs_report.run_json(run) for runs in loaded for run in runs])
         return
     alone = [runs[0] for entry, runs in zip(entries, loaded, strict=True) if not entry.grouped]
     if alone:
-        report.print_table(report.side_by_side(alone))
+        report.print_table(runs_report.side_by_side(alone))
     for entry, runs in zip(entries, loaded, strict=True):
         if entry.grouped:
-            for line in report.group_lines(archive.arms(runs), archive.compared(entry, runs)):
+            for line in runs_report.group_lines(archive.arms(runs), archive.compared(entry, runs)):
                 report.print_line(f"{entry.id}: {line}")
     for run in alone:
-        for line in report.verdict_lines(run):
+        for line in runs_report.verdict_lines(run):
             report.print_line(f"{run.id}: {line}")
 
 
@@ -146,11 +150,12 @@ def runs_export(_: Any, run: str, output: str, json: bool = False) -> None:
     """
     from edge import archive, report
     from edge import build as build_module
+    from edge.report import runs as runs_report
 
     entry = archive.find(run)
     path = archive.output_file(entry, command.path(output))
     (found,) = archive.load(entry, build_module.host_library(report.progress))
-    files = archive.export(found, report.run_json(found), path)
+    files = archive.export(found, runs_report.run_json(found), path)
     if json:
         report.print_json({"id": found.id, "files": [str(file) for file in files]})
     else:

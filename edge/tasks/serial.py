@@ -75,6 +75,7 @@ def bootstrap(
     from edge import bootstrap as bootstrap_module
     from edge import report, terminal
     from edge.console import Console
+    from edge.report import boards as boards_report
 
     target = board_module.load(board)
     login = bootstrap_module.login_name(target, user)
@@ -87,7 +88,7 @@ def bootstrap(
     with Console.open(port, baud=number) as opened:
         done = bootstrap_module.bootstrap(target, opened, plan, secret, report.progress)
     if json:
-        report.print_json(report.bootstrap_json(done))
+        report.print_json(boards_report.bootstrap_json(done))
     else:
-        for line in report.bootstrap_lines(done):
+        for line in boards_report.bootstrap_lines(done):
             report.print_line(line)

@@ -8,6 +8,7 @@ model the same function is called in a layer.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import Any
 
@@ -37,18 +38,18 @@ def main() -> int:
         print("usage: python -m examples.custom_op.export FOLDER", file=sys.stderr)
         return 2
     try:
-        import tensorflow as tf
+        tf: Any = importlib.import_module("tensorflow")
     except ImportError as error:
         print(f"no {error.name}: pip install -e '.[train]'", file=sys.stderr)
         return 2
     module, function = tf.Module(), leaky_threshold(tf)
 
-    @tf.function(input_signature=[tf.TensorSpec(SHAPE, tf.float32, name="x")])
     def serve(x: Any) -> dict[str, Any]:
         return {"y": function(x)}
 
-    module.serve = serve
-    tf.saved_model.save(module, sys.argv[1], signatures={"serving_default": serve})
+    taken = [tf.TensorSpec(SHAPE, tf.float32, name="x")]
+    module.serve = tf.function(serve, input_signature=taken)
+    tf.saved_model.save(module, sys.argv[1], signatures={"serving_default": module.serve})
     return 0
 
 

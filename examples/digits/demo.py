@@ -20,6 +20,8 @@ from edge.artifact import Artifact
 from edge.deploy import Deployment
 from edge.errors import EdgeError
 from edge.release import Release
+from edge.report import releases as releases_report
+from edge.report import runs as runs_report
 from edge.run import Plan, Run
 from examples.digits import dataset
 from examples.digits.dataset import DigitsModel, Heldout
@@ -92,7 +94,7 @@ def _demo(options: argparse.Namespace) -> None:
     if options.json:
         report.print_json(
             {
-                "deployment": report.deployment_json(done),
+                "deployment": releases_report.deployment_json(done),
                 "models": [_row_json(row, len(heldout.labels)) for row in rows],
             }
         )
@@ -126,7 +128,7 @@ def _evaluate(
 
 def _row_json(row: Row, digits: int) -> dict[str, object]:
     return {
-        **report.run_json(row.run),
+        **runs_report.run_json(row.run),
         "accuracy": row.accuracy,
         "agreed": row.agreed,
         "digits": digits,

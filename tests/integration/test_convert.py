@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 import subprocess
 import wave
@@ -20,6 +21,7 @@ from edge.errors import UsageError
 from edge.options import Options
 from edge.scoring import Classes
 from examples.custom_op import models as custom_op
+from examples.custom_op.export import SHAPE
 from examples.digits import dataset as digits
 from examples.mobilenet import dataset as mobilenet
 
@@ -176,7 +178,7 @@ def test_a_custom_operator_from_tensorflow_to_its_kernel(tmp_path: Path) -> None
     [node] = model.read(variant.path).subgraphs[0].operators
     assert node.custom == "LeakyThreshold"
     # The example's committed model is what the converter writes, options and all.
-    x = np.linspace(-2, 2, int(np.prod(custom_op.SHAPE)), dtype="f4").reshape(custom_op.SHAPE)
+    x = np.linspace(-2, 2, math.prod(SHAPE), dtype="f4").reshape(SHAPE)
     options = Options(ops=str(custom_op.OPS))
     for path in (variant.path, custom_op.MODELS / "custom.tflite"):
         here = reference.compute(path, {"x": x}, options)

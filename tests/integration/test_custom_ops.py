@@ -16,6 +16,7 @@ from edge.deploy import Choice
 from edge.errors import BoardError, UsageError
 from edge.options import Options
 from examples.custom_op import models as example
+from examples.custom_op.export import SHAPE
 
 CUSTOM = example.MODELS / "custom.tflite"
 
@@ -74,8 +75,7 @@ def ran(
     given = folder / "in.npz"
     found = deploy.models([path], print, options)
     if inputs is None:
-        model = example if path == CUSTOM else None
-        shape = example.SHAPE if model is not None else (1, 4)
+        shape = SHAPE if path == CUSTOM else (1, 4)
         inputs = {"x": np.linspace(-2, 2, int(np.prod(shape)), dtype="f4").reshape(shape)}
     reference.save(given, inputs)
     with session.connect(target, print) as opened:

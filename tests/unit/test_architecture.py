@@ -108,6 +108,7 @@ FLOORS = (
     ("edge.questions",),
     ("edge.study",),
     ("edge.report",),
+    ("edge.report.runs",),
     ("edge.report.*",),
     ("edge.tasks.command",),
     ("edge.tasks.*",),

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge import archive, group, layout, report, run
+from edge import archive, group, layout, run
 from edge.errors import UsageError
+from edge.report import runs as runs_report
 from tests.unit.test_run import LEVEL, made, watched
 
 DAY = "2026-11-2{}T10:00:00+00:00"
@@ -97,7 +98,7 @@ def test_what_cannot_be_read_is_listed_and_hides_nothing(damage: Any) -> None:
     assert found["20261120-000000-whole"].trusted
     # Whatever it was, nobody can say that it does not fit.
     assert entry in archive.select(tuple(found.values()), board="none", trusted=True, kind="run")
-    (line,) = report.archive_lines(list(found.values()))
+    (line,) = runs_report.archive_lines(list(found.values()))
     assert entry.id in line and "\n" not in line
     with pytest.raises(UsageError):
         archive.find("20261121")
@@ -128,7 +129,7 @@ def test_half_written_folders_are_damaged() -> None:
     assert "has no run" in found[empty.id].damage
     # What there is of a group can still be looked at.
     assert archive.find(broken_off.id).samples == 500
-    assert len(report.archive_table(list(found.values())).rows) == 4
+    assert len(runs_report.archive_table(list(found.values())).rows) == 4
 
 
 def test_filters() -> None:
@@ -207,7 +208,7 @@ def test_a_group_of_a_comparison_is_compared_again_by_rounds_that_are_whole() ->
     assert found is not None and len(found.a_ns) == 7
     assert found.labels == ("--threads 1", "--threads 4")
     assert "times as fast as A" in found.text
-    lines = report.group_lines(archive.arms(runs), found)
+    lines = runs_report.group_lines(archive.arms(runs), found)
     assert lines[0].startswith("arm a: 8 rounds") and lines[2] == found.text
     assert archive.compared(entry, runs[:8]) is None
     assert archive.compared(dataclasses.replace(entry, kind="until"), runs) is None
@@ -230,7 +231,7 @@ def test_every_sample_is_exported_as_it_was(tmp_path: Path) -> None:
 
 def test_a_run_as_json_has_its_summary_and_its_samples(tmp_path: Path) -> None:
     one = watched(LEVEL, 1, throttled=[1.0] * 10 + [float("nan")])
-    (path,) = archive.export(one, report.run_json(one), tmp_path / "x.json")
+    (path,) = archive.export(one, runs_report.run_json(one), tmp_path / "x.json")
     told = json.loads(path.read_text())
     assert told["run"]["median_ns"] == one.median_ns
     assert told["samples"]["elapsed_ns"] == one.samples.records["elapsed_ns"].tolist()

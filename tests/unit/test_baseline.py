@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats as sp
 
-from edge import baseline, report
+from edge import baseline
 from edge.baseline import Entry
 from edge.errors import HostError, RegressionError, UsageError
 from edge.options import Options
+from edge.report import rounds as rounds_report
 from edge.run import Plan
 from tests.unit.test_run import made
 
@@ -70,7 +71,7 @@ def test_outcomes(factor: float, outcome: str) -> None:
             baseline.insist([baseline.check(ENTRY, now(1.0)), found])
     else:
         baseline.insist([found])
-    assert report.check_json(found)["outcome"] == outcome
+    assert rounds_report.check_json(found)["outcome"] == outcome
 
 
 def test_emulated_checks_say_so() -> None:

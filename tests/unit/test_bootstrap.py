@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from edge import board, bootstrap, facts, lab, report, session, toml
+from edge import board, bootstrap, facts, lab, session, toml
 from edge.board import Board
 from edge.bootstrap import Bootstrapped, parse_address, read_key
 from edge.console import Console
 from edge.errors import BoardError, EdgeError, UnreachableError, UsageError
+from edge.report import boards as boards_report
 from edge.session import Session
 from edge.testing import FakeSerial, FakeTransport
 from edge.transport import known_hosts, ssh
@@ -187,10 +188,10 @@ def test_from_a_serial_login_to_an_entry_in_the_lab(desk: Desk) -> None:
     assert (done.key_added, done.lab_changed) == (True, True)
     found = board.load("rpi4")
     assert (found.host, found.serial) == ("pi@10.0.0.7", "/dev/ttyUSB0")
-    text = "\n".join(report.bootstrap_lines(done))
+    text = "\n".join(boards_report.bootstrap_lines(done))
     for part in (HOST.fingerprint, HOST_RSA.fingerprint, "next: invoke deploy --board rpi4"):
         assert part in text
-    assert report.bootstrap_json(done)["host_keys"][0]["fingerprint"] == HOST.fingerprint
+    assert boards_report.bootstrap_json(done)["host_keys"][0]["fingerprint"] == HOST.fingerprint
 
 
 def test_the_second_time_nothing_changes(desk: Desk) -> None:
@@ -201,7 +202,7 @@ def test_the_second_time_nothing_changes(desk: Desk) -> None:
     done = desk.run()
     assert (done.recorded, done.key_added, done.lab_changed) == (0, False, False)
     assert (desk.known_hosts.read_text(), desk.lab.read_text()) == before
-    assert "was already in" in "\n".join(report.bootstrap_lines(done))
+    assert "was already in" in "\n".join(boards_report.bootstrap_lines(done))
 
 
 def test_nobody_stays_logged_in_on_the_line(desk: Desk) -> None:

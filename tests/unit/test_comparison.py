@@ -8,8 +8,9 @@ import numpy.typing as npt
 import pytest
 from scipy import stats as sp
 
-from edge import comparison, report, stats
+from edge import comparison, stats
 from edge.errors import UsageError
+from edge.report import rounds as rounds_report
 from edge.run import Run
 from edge.stats import Ratio
 from tests.unit.test_run import made
@@ -154,14 +155,14 @@ def test_the_table_and_the_lines() -> None:
     theirs = runs([2 * x for x in LEVELS])
     found = comparison.of_runs(ours, theirs, ("--threads 2", ""))
     columns = {
-        c.header: list(c.cells) for c in report.comparison_table(found, ours, theirs).columns
+        c.header: list(c.cells) for c in rounds_report.comparison_table(found, ours, theirs).columns
     }
     assert columns["arm"] == ["A", "B"]
     assert columns["flags"] == ["--threads 2", "as the board has it"]
     assert all("[" in str(cell) for cell in columns["median of rounds [95 % bounds]"])
-    lines = report.comparison_lines(found, ours)
+    lines = rounds_report.comparison_lines(found, ours)
     assert lines[0] == found.text and lines[1] == found.power_text
     assert lines[-1].startswith("reproduce: invoke bench") and lines[-1].endswith("kept as g")
-    told = report.comparison_json(found, ours, theirs)
+    told = rounds_report.comparison_json(found, ours, theirs)
     assert told["arms"][0]["rounds_ns"] == list(found.a_ns)
     assert told["differs"] is True and told["text"] == found.text

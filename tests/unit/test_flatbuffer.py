@@ -13,7 +13,7 @@ import pytest
 from edge import about, evaluation, flatbuffer, inspection, layers, model
 from edge.about import About
 from edge.errors import UsageError
-from edge.report import contents_lines
+from edge.report.models import contents_lines
 from examples.digits import dataset
 
 MODELS = dataset.FOLDER / dataset.MODELS_FOLDER

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from edge import image, layout, machine, report
+from edge import image, layout, machine
 from edge.errors import UsageError
+from edge.report import boards as boards_report
 
 
 def built(folder: Path) -> image.BuiltImage:
@@ -45,14 +46,14 @@ def access(folder: Path, name: str) -> machine.Access:
 
 
 def test_how_a_machine_is_used_can_be_typed_as_it_is_printed(tmp_path: Path) -> None:
-    said = "\n".join(report.machine_lines(access(tmp_path, "desk"), "qemu-virt"))
+    said = "\n".join(boards_report.machine_lines(access(tmp_path, "desk"), "qemu-virt"))
     assert "invoke deploy --board qemu-virt --host desk" in said
     assert f"-o UserKnownHostsFile='{tmp_path}/known hosts' -p 2222 edge@127.0.0.1" in said
     assert "invoke qemu.down --name desk" in said
-    own = "\n".join(report.machine_lines(access(tmp_path, "qemu-virt"), "qemu-virt"))
+    own = "\n".join(boards_report.machine_lines(access(tmp_path, "qemu-virt"), "qemu-virt"))
     assert "--host" not in own and "invoke qemu.down --board qemu-virt" in own
     blank = dataclasses.replace(access(tmp_path, "new"), blank=True)
-    assert "ssh -i" not in "\n".join(report.machine_lines(blank, "qemu-virt"))
+    assert "ssh -i" not in "\n".join(boards_report.machine_lines(blank, "qemu-virt"))
 
 
 def test_a_machine_is_held_by_one_process(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from edge import model, profile, report
 from edge.errors import BoardError, UsageError
 from edge.profile import Profile
+from edge.report import runs as runs_report
 from tests.unit.test_run import REPORT, made
 
 MODEL = Path(__file__).parents[2] / "examples/digits/models/cnn-int8.tflite"
@@ -87,14 +88,14 @@ def test_the_table_shows_each_share_the_rest_and_what_profiling_cost(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     found = parsed(emulated=True)
-    report.print_table(report.profile_table(found))
+    report.print_table(runs_report.profile_table(found))
     table = capsys.readouterr().out
     assert "emulated" in table
     rows = [line.split() for line in table.splitlines() if line.strip()]
     assert any(row[0] == "SOFTMAX" and row[-1] == "%" and row[-2] == "9.1" for row in rows)
     assert any(row[:2] == ["the", "rest:"] and row[-2] == "9.1" for row in rows)
     assert any(row[:2] == ["the", "invocation"] and row[-2] == "100.0" for row in rows)
-    lines = "\n".join(report.profile_lines(found))
+    lines = "\n".join(runs_report.profile_lines(found))
     assert "without it 1.00 µs: +10.0 %" in lines
     assert "timed as a whole" in lines
 
@@ -102,7 +103,7 @@ def test_the_table_shows_each_share_the_rest_and_what_profiling_cost(
 def test_built_in_kernels_alone_need_no_word_about_delegates() -> None:
     told = copy.deepcopy(TOLD)
     del told["operators"][1]
-    assert "delegate" not in "\n".join(report.profile_lines(parsed(told)))
+    assert "delegate" not in "\n".join(runs_report.profile_lines(parsed(told)))
 
 
 @pytest.mark.parametrize(

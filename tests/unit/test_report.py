@@ -12,6 +12,7 @@ from rich.table import Table
 from edge import report
 from edge.errors import BoardError
 from edge.fleet import CutError, Fleet, Result
+from edge.report import releases as releases_report
 from edge.watch import Tick
 
 
@@ -131,13 +132,15 @@ def test_a_fleet_is_a_row_a_board_and_a_line_a_failure() -> None:
             Result("shed", "shed", skipped="canary attic did not hold"),
         )
     )
-    rows = list(zip(*(column.cells for column in report.fleet_table(made).columns), strict=True))
+    rows = list(
+        zip(*(column.cells for column in releases_report.fleet_table(made).columns), strict=True)
+    )
     shown = [[str(cell) for cell in row] for row in rows]
     assert shown[0] == [
         "kitchen", "pi@10.0.0.8", "0123456789abcdef", "none", "2.05 kB", "2.00 s", "live",
     ]  # fmt: skip
     assert [row[-1] for row in shown] == ["live", "failed", "unknown", "not started"]
-    assert report.fleet_lines(made) == [
+    assert releases_report.fleet_lines(made) == [
         "attic: it is full",
         "cellar: interrupted",
         "not started (canary attic did not hold): shed",

@@ -14,6 +14,7 @@ from edge import run as run_module
 from edge.environment import Environment
 from edge.errors import UntrustedError
 from edge.options import Options
+from edge.report import runs as runs_report
 from edge.run import Plan, Run, unfinished
 from edge.samples import Samples
 
@@ -81,7 +82,7 @@ def test_too_few_samples() -> None:
 def test_a_drifting_run_is_not_trusted(ends: tuple[float, float]) -> None:
     run = made(np.linspace(*ends, 500) * 1e6)
     assert codes(run) == {"never-settled"}
-    assert run.settled_at is None and report.run_json(run)["settled_at"] is None
+    assert run.settled_at is None and runs_report.run_json(run)["settled_at"] is None
 
 
 def test_warming_up_is_left_out_of_the_percentiles() -> None:
@@ -93,7 +94,7 @@ def test_warming_up_is_left_out_of_the_percentiles() -> None:
     p90 = next(p for p in run.percentiles() if p.label == "p90")
     assert p90.high < 1.01e6
     assert codes(run) == set()
-    assert "settled after 1" in "\n".join(report.run_lines(run))
+    assert "settled after 1" in "\n".join(runs_report.run_lines(run))
 
 
 def test_a_board_that_becomes_slower_is_not_trusted() -> None:
@@ -112,18 +113,18 @@ def test_warnings_of_the_runtime_reach_the_verdict() -> None:
 
 def test_an_emulated_run_says_so_on_every_face() -> None:
     run = made([1000] * 500, emulated=True)
-    assert "emulated" in "\n".join(report.run_lines(run))
-    assert report.run_json(run)["emulated"] is True
+    assert "emulated" in "\n".join(runs_report.run_lines(run))
+    assert runs_report.run_json(run)["emulated"] is True
 
 
 def test_the_report_says_which_percentiles_lack_samples() -> None:
-    text = "\n".join(report.run_lines(made([1000] * 100)))
+    text = "\n".join(runs_report.run_lines(made([1000] * 100)))
     assert "p99 368" in text
     assert "p50" not in text
 
 
 def test_every_run_can_be_reproduced() -> None:
-    last = report.run_lines(made([1000] * 500))[-1]
+    last = runs_report.run_lines(made([1000] * 500))[-1]
     assert last.startswith("reproduce: invoke bench --board rpi4")
     assert "aaaaaaaaaaaa" in last
 
@@ -158,7 +159,7 @@ def test_a_board_that_had_nothing_else_to_do() -> None:
         clock_khz__policy0=[1.5e6] * 11, temperature_mc__z__cpu=[50e3, *([58e3] * 10)],
     )  # fmt: skip
     assert codes(run) == set()
-    line = next(line for line in report.run_lines(run) if line.startswith("board: "))
+    line = next(line for line in runs_report.run_lines(run) if line.startswith("board: "))
     assert line == (
         "board: clock 1500 MHz; 50 °C, up to 58; other programs 0.00 of a processor; "
         "read 11 times, 100 µs each, beside the loop"
@@ -296,10 +297,10 @@ def test_a_run_that_was_broken_off_is_marked_and_nothing_is_made_up() -> None:
     run = dataclasses.replace(made(LEVEL), report=unfinished("m.tflite was killed"))
     (reason,) = run.verdict()
     assert reason.code == "unfinished" and "m.tflite was killed" in reason.text
-    lines = "\n".join(report.run_lines(run))
+    lines = "\n".join(runs_report.run_lines(run))
     assert "cold start" not in lines and "resident" not in lines
-    (row,) = zip(*(c.cells for c in report.runs_table([run]).columns), strict=True)
-    headers = [str(c.header) for c in report.runs_table([run]).columns]
+    (row,) = zip(*(c.cells for c in runs_report.runs_table([run]).columns), strict=True)
+    headers = [str(c.header) for c in runs_report.runs_table([run]).columns]
     told = dict(zip(headers, row, strict=True))
     assert (told["delegated"], told["cold start"], told["peak memory"]) == ("", "", "")
 
@@ -309,7 +310,7 @@ def test_outliers_are_told_of_and_not_left_out() -> None:
     values[[50, 300]] = 10 * values.max()
     run = made(values)
     assert run.far_out == (2, values.max())
-    assert any(line.startswith("outliers: 2 samples") for line in report.run_lines(run))
+    assert any(line.startswith("outliers: 2 samples") for line in runs_report.run_lines(run))
     assert len(run.samples.latency_ns) == len(values)
     assert made(LEVEL).far_out[0] == 0
 
@@ -318,7 +319,7 @@ def test_throughput_is_of_the_time_spent_in_invocations() -> None:
     run = made([1000] * 100, iterations=10)
     assert run.throughput_per_s == 1e7
     batch = dataclasses.replace(run, plan=Plan(options=Options(batch=8)))
-    assert any("8e+07 items/s in batches of 8" in line for line in report.run_lines(batch))
+    assert any("8e+07 items/s in batches of 8" in line for line in runs_report.run_lines(batch))
     assert dataclasses.replace(run, samples=made([]).samples).throughput_per_s is None
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from edge import report, split
 from edge.errors import BoardError
+from edge.report import runs as runs_report
 
 ROUNDS, EACH = 10, 5
 
@@ -61,6 +62,6 @@ def test_estimates_keep_their_sign() -> None:
     found = split.of_samples("m", series(python_copy_in=60), ROUNDS, identical=False)
     assert report.estimate(found.parts[0].binding).startswith("-40.0 [-40.")
     assert report.estimate(found.parts[-1].native).endswith(" ns")
-    assert "DIFFERENT" in report.split_lines(found)[0]
+    assert "DIFFERENT" in runs_report.split_lines(found)[0]
     unknown = split.of_samples("m", series(), ROUNDS, identical=None)
-    assert "not compared" in report.split_lines(unknown)[0]
+    assert "not compared" in runs_report.split_lines(unknown)[0]

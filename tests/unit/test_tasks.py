@@ -52,5 +52,7 @@ def test_help_may_follow_the_command(
 def test_what_is_missing_is_told_with_what_it_is(
     words: str, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Program(name="edge", binary="edge", namespace=namespace).run(f"edge {words}", exit=False)
+    Program(name="edge", binary="edge", namespace=namespace).run(
+        ["edge", *words.split()], exit=False
+    )
     assert capsys.readouterr().err == f"edge: {told}\n"
