@@ -33,8 +33,11 @@ def test_all_that_it_needs_stands_beside_it() -> None:
         assert beyond <= {"libc", "libm", "ld-linux-aarch64", "ld-linux-armhf"}
 
 
-def test_it_computes_on_a_system_that_is_new_enough() -> None:
-    with session.connect(a_board("qemu-aarch64", "trixie-arm64"), print) as opened:
+@pytest.mark.parametrize(
+    ("name", "image"), [("qemu-aarch64", "trixie-arm64"), ("qemu-armv7l", "trixie-armhf")]
+)
+def test_it_computes_on_a_system_that_is_new_enough(name: str, image: str) -> None:
+    with session.connect(a_board(name, image), print) as opened:
         found = deploy.models(MODELS, print)
         wanted = deploy.prepared(opened, found, print, Choice(runtime=NAME))
         with deploy.staged(opened, wanted, print):
