@@ -54,7 +54,7 @@ def tensorflow() -> int:
     failures = 0
     with session.connect(_board("tensorflow"), _told) as opened:
         found = deploy.models([folder / name for name in tensorflow_models.NAMES], _told)
-        release = deploy.prepare(opened, found, _told, Choice(engine="tensorflow"))
+        release = deploy.prepared(opened, found, _told, Choice(engine="tensorflow"))
         with deploy.staged(opened, release, _told):
             for model in release.models:
                 path = tensorflow_models.MODELS / f"{model.path.name}-float32.tflite"
