@@ -411,7 +411,7 @@ def leaky_threshold(threshold: float, slope: float, shape: Shape, *, custom: boo
     graph = file.graph()
     x, y = graph.input("x", "float32", shape), graph.output("y", "float32", shape)
     if custom:
-        options = flexbuffers.Dumps({"slope": slope, "threshold": threshold})
+        options = bytes(flexbuffers.Dumps({"slope": slope, "threshold": threshold}))
         graph.operator("LeakyThreshold", [x], [y], options, custom=True)
         return file.bytes()
     knee = graph.tensor("threshold", "float32", (1,), data=[threshold])

@@ -103,7 +103,7 @@ def test_int8_beside_xnnpack_and_more_than_one_node(
     place: str, engine: str, runtime: str | None, tmp_path: Path
 ) -> None:
     path = tmp_path / "q.tflite"
-    settings = flexbuffers.Dumps({"slope": 0.25, "threshold": 0.75})
+    settings = bytes(flexbuffers.Dumps({"slope": 0.25, "threshold": 0.75}))
     path.write_bytes(tiny.custom_and_builtin("LeakyThreshold", settings, "int8"))
     x = np.asarray([[-100, -2, -1, 60]], "int8")
     choice, options = Choice(engine, runtime, ops=example.OPS), Options(ops=str(example.OPS))
