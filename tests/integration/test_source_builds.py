@@ -202,6 +202,22 @@ def test_it_runs_what_the_wheels_library_runs(chosen: Runtime, library: Artifact
     }
 
 
+def test_a_32_bit_machine_from_build_to_live(chosen: Runtime, library: Artifact) -> None:
+    target = dataclasses.replace(
+        board.load("qemu-virt-armhf"), name="test-source-builds-machine", runtime=chosen.name
+    )
+    with session.connect(target, print) as opened:
+        script = 'chmod -R u+w "$1" 2>/dev/null; rm -rf "$1"'
+        opened.transport.run(["sh", "-c", script, "sh", opened.device.root])
+        wanted = deploy.prepared(opened, deploy.models(DIGITS, print), print)
+        assert wanted.engine == "tflite" and wanted.runtime_sha256 == library.sha256
+        done = deploy.deploy(opened, wanted, print)
+        assert [each.model for each in done.smoke] == [item.path.name for item in wanted.models]
+        assert len(done.smoke) == 8 and all(each.ok for each in done.smoke)
+        current = opened.transport.run(["readlink", opened.device.current])
+        assert wanted.id in current.text
+
+
 @pytest.fixture(scope="module")
 def library_here() -> abi_module.Library:
     return build.host_library(print)
