@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from edge.errors import UsageError
 
+_WITH_PORT = re.compile(r"([^:/]+@)?[^:/@]+:\d+")
 _SHELL_CHARACTERS = re.compile(r"[\s\0-\x1f\x7f'\"`$\\;&<>|(){}*?!#]")
 
 
@@ -88,6 +89,8 @@ def checked_host(host: str) -> str:
             f"{host!r} is no host: give an alias from ~/.ssh/config, an address, user@address, or "
             "ssh://user@address:port"
         )
+    if found := _WITH_PORT.fullmatch(host):
+        raise UsageError(f"{host!r} has a port: write ssh://{found[0]}")
     return host
 
 

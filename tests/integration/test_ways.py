@@ -37,6 +37,7 @@ from edge.options import DEFAULT, Options
 from edge.release import Release
 from edge.session import Session
 from tests import tensorflow_models
+from tests.integration.test_runner import sanitized_tree
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples/digits/models"
 
@@ -131,6 +132,22 @@ def test_the_c_api_of_tensorflow_answers_as_tflite(
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["runtime_version"] == "2.20.0"
     _close(tmp_path / "y.npz", expected)
+
+
+def test_the_c_api_of_tensorflow_under_sanitizers(
+    edge_run: list[str], exported: Path, tmp_path: Path
+) -> None:
+    """The runner with AddressSanitizer and UBSan: each would end it with a report."""
+    program = sanitized_tree("edge-run") / "edge-run"
+    expected = reference.compute(DIGITS / "mlp-float32.tflite")
+    words = ["--input", expected.inputs_file, "--output", tmp_path / "y.npz"]
+    # What TensorFlow itself leaves when a program ends is not ours to count.
+    environment = ["env", "ASAN_OPTIONS=detect_leaks=0"]
+    done = _run(*environment, program, *edge_run[1:], "--model", exported / "mlp", *words)
+    assert done.returncode == 0, done.stderr
+    _close(tmp_path / "y.npz", expected)
+    done = _run(*environment, program, *edge_run[1:], "--model", exported / "mlp", "--batch", "5")
+    assert json.loads(done.stdout)["outputs"][0]["shape"] == [5, 10], done.stderr
 
 
 def _close(outputs: Path, expected: reference.Reference) -> None:

@@ -69,6 +69,12 @@ def test_a_host_that_could_be_an_option_or_a_command_is_refused(host: str) -> No
         ssh.resolve(host)
 
 
+def test_a_port_is_written_as_ssh_takes_it() -> None:
+    for host in ("10.0.0.7:2222", "pi@board.local:2222"):
+        with pytest.raises(UsageError, match=f"has a port: write ssh://{host}$"):
+            checked_host(host)
+
+
 @pytest.mark.parametrize("host", ["rpi4", "pi@10.0.0.7", "fe80::1%eth0", "ssh://pi@[::1]:22"])
 def test_an_ordinary_host_passes(host: str) -> None:
     assert checked_host(host) == host
