@@ -50,6 +50,8 @@ WAYS = [
     pytest.param("localhost", "native", "tflite-runtime-2.14.0", id="native"),
     pytest.param("localhost", "python", "ai-edge-litert-2.1.0", id="ai-edge-litert"),
     pytest.param("qemu-aarch64", "tflite", "litert-2.1.0", id="tflite"),
+    pytest.param("qemu-virt", "tflite", "litert-2.1.0", id="over-ssh"),
+    pytest.param("qemu-virt", "litert", "litert-2.3.0", id="over-ssh-litert"),
 ]
 
 
