@@ -429,19 +429,25 @@ def own_library(path: Path, engine: str = "tflite") -> Artifact:
 def needs(arch: str, progress: Callable[[str], None]) -> Iterator[tuple[str, ElfFacts]]:
     """What each runtime's library for ``arch`` asks of a board: runtime -> needs, best ones first.
 
-    A runtime that can't be had at the moment is passed over.
+    A runtime that can't be had at the moment is passed over. What is compiled has no XNNPACK: where
+    wheels have it, it comes last.
     """
+    compiled = []
     for engine in ("tflite", "litert", "python"):
         for name in for_engine(engine):
             found = load(name)
             if found.order is not None:
                 # Not for some models or one core alone: others may have to run here.
                 if found.order == tflite.Order(found.order.source) and arch in found.architectures:
-                    yield name, tflite.needs(arch)
+                    compiled.append((name, tflite.needs(arch)))
                 continue
+            if arch == "armv7l":
+                yield from compiled
+                compiled.clear()
             with contextlib.suppress(HostError):
                 if path := _largest_library(found, arch, progress):
                     yield name, artifact.elf_facts(path)
+    yield from compiled
 
 
 def _largest_library(runtime: Runtime, arch: str, progress: Callable[[str], None]) -> Path | None:

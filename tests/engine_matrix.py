@@ -10,6 +10,7 @@ with which the engine refused it.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -201,12 +202,18 @@ def rows(cells: Sequence[Cell], columns: Sequence[str]) -> list[str]:
             if cell.state == "ok":
                 marks.append("yes")
             else:
-                text = " ".join(cell.text.split())
+                text = general(cell)
                 number = notes.setdefault(text, len(notes) + 1)
                 marks.append(f"{'no' if cell.state == 'refused' else '**wrong**'} ({number})")
         runtime_name = next((c.runtime for c in found.values() if c.runtime), "none")
         lines.append(f"| {place} | {engine} | {runtime_name} | {' | '.join(marks)} |")
     return [*lines, "", *(f"{number}. {text}" for text, number in notes.items())]
+
+
+def general(cell: Cell) -> str:
+    """What a refusal says anywhere: without the board's name, and where the model lies on it."""
+    text = re.sub(r"\S+/(?=[^/\s]+\.tflite\b)", "", " ".join(cell.text.split()))
+    return re.sub(r"^(\S+\.tflite: )\S+: ", r"\1", text)
 
 
 def main() -> int:

@@ -230,7 +230,7 @@ def test_an_older_system_is_told_what_fits(standing: Standing) -> None:
         assert standing.refuses(UsageError, choice) == (
             "libLiteRt.so of litert-2.3.0 needs glibc 2.34 and GLIBCXX_3.4.30, the board has 2.31 "
             "and 3.4.28; --runtime litert-2.1.0 fits (needs glibc 2.30 and GLIBCXX_3.4.26), "
-            "tflite-runtime-2.14.0 too"
+            "tflite-runtime-2.14.0, tflite-2.14.1 too"
         )
 
 
