@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -244,7 +245,8 @@ def _converter(
     :raises HostError: it ended otherwise; the message has the last of what it wrote.
     """
     python = venv.environment(_ENVIRONMENT, progress).python
-    with tempfile.TemporaryFile() as errors:
+    # TensorFlow leaves files among the temporary ones when it is ended.
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryDirectory() as own:
         process = subprocess.Popen(
             # -I: what the user's PYTHONPATH holds is for another Python.
             [python, "-I", layout.converter_script(), json.dumps(request)],
@@ -252,6 +254,7 @@ def _converter(
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
+            env={**os.environ, "TMPDIR": own},
         )
         assert process.stdin is not None and process.stdout is not None
         try:

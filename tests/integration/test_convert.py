@@ -164,6 +164,17 @@ def test_an_operator_that_tflite_has_not_is_named(saved: Path, tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
+def test_nothing_is_left_among_the_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+    monkeypatch.setattr("tempfile.tempdir", None)  # asked anew
+    convert.convert(request(KERAS, tmp_path / "out", "float32"), print)
+    assert list(place.iterdir()) == []
+
+
 def test_a_custom_operator_from_tensorflow_to_its_kernel(tmp_path: Path) -> None:
     python = venv.environment("tensorflow", print).python
     subprocess.run(
