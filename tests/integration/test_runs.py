@@ -41,6 +41,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for place in layout.cache_dir().iterdir():
         if place.name != "runs":
             (folder / "edge" / place.name).symlink_to(place)
+    lab = f'[boards.localhost]\nroot = "{folder}/localhost"\n'
+    (folder / "lab.toml").write_text(lab, encoding="utf-8")
     return {
         **os.environ,
         "XDG_CACHE_HOME": str(folder),
