@@ -18,7 +18,7 @@
 namespace edge {
 namespace {
 
-constexpr const char *help =
+constexpr const char *bench_help =
     R"(usage: edge-run bench --lib LIBRARY --model MODEL --samples FILE [flags]
 
 Measures a model: opens it, warms up, then records every sample into FILE, and prints a report as
@@ -262,7 +262,7 @@ int bench_main(int argc, char **argv) {
   flags.on("--undisturbed", &bench_flags.undisturbed);
   flags.text("--synthetic", &bench_flags.synthetic);
   flags.on("--virtual", &bench_flags.in_virtual_time);
-  return run_verb(argc, argv, &flags, {help, model_flags_help, synthetic_help}, [&] {
+  return run_verb(argc, argv, &flags, {bench_help, model_flags_help, synthetic_help}, [&] {
     if (bench_flags.duration_ms != 0 && !flags.given("--count")) bench_flags.count = 1000000;
     return bench(bench_flags);
   });

@@ -24,7 +24,7 @@
 namespace edge {
 namespace {
 
-constexpr const char *help = R"(usage: edge-run facts [--path DIR]
+constexpr const char *facts_help = R"(usage: edge-run facts [--path DIR]
 
 Prints what this board is as one JSON object: machine, kernel, C library, CPUs and their features,
 memory, clock.
@@ -212,7 +212,7 @@ int facts_main(int argc, char **argv) {
   std::string path;
   Flags flags;
   flags.text("--path", &path);
-  return run_verb(argc, argv, &flags, {help}, [&] { return report_facts(path); });
+  return run_verb(argc, argv, &flags, {facts_help}, [&] { return report_facts(path); });
 }
 
 }  // namespace edge

@@ -13,7 +13,7 @@
 namespace edge {
 namespace {
 
-constexpr const char *help = R"(usage: edge-run infer --lib LIBRARY --model MODEL [flags]
+constexpr const char *infer_help = R"(usage: edge-run infer --lib LIBRARY --model MODEL [flags]
 
 Runs a model once, or once per sample, and prints a report as one JSON object.
 
@@ -297,7 +297,7 @@ int infer_main(int argc, char **argv) {
   flags.text("--output", &infer_flags.output);
   flags.on("--dequantize", &infer_flags.real);
   flags.number("--memory", 1, INT64_MAX, &infer_flags.memory);
-  return run_verb(argc, argv, &flags, {help, model_flags_help, about_arrays},
+  return run_verb(argc, argv, &flags, {infer_help, model_flags_help, about_arrays},
                   [&] { return infer(infer_flags); });
 }
 

@@ -6,7 +6,7 @@
 namespace edge {
 namespace {
 
-constexpr const char *help =
+constexpr const char *inspect_help =
     R"(usage: edge-run inspect --lib LIBRARY --model MODEL [flags]
 
 Opens a model and allocates its tensors, but does not run it, and prints what came of it as one JSON
@@ -31,7 +31,8 @@ int inspect_main(int argc, char **argv) {
   ModelFlags model;
   Flags flags;
   model.declare(&flags);
-  return run_verb(argc, argv, &flags, {help, model_flags_help}, [&] { return inspect(model); });
+  return run_verb(argc, argv, &flags, {inspect_help, model_flags_help},
+                  [&] { return inspect(model); });
 }
 
 }  // namespace edge

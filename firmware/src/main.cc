@@ -15,7 +15,7 @@
 
 namespace {
 
-constexpr const char *help = R"(usage: edge-run VERB [flags]
+constexpr const char *main_help = R"(usage: edge-run VERB [flags]
 
   infer    run a model on given inputs
   bench    measure a model, sample by sample
@@ -68,7 +68,7 @@ int main(int argc, char **argv) {
     return edge::exit_with(edge::fail(EDGE_USAGE, "which verb? `edge-run --help` lists them"));
   }
   if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-    fputs(help, stdout);
+    fputs(main_help, stdout);
     return EDGE_OK;
   }
   if (argc == 3 && strcmp(argv[1], "store") == 0 && strcmp(argv[2], "--help") == 0) {

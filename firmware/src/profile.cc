@@ -13,7 +13,7 @@
 namespace edge {
 namespace {
 
-constexpr const char *help =
+constexpr const char *profile_help =
     R"(usage: edge-run profile --lib LIBRARY --model MODEL [flags]
 
 Says where the time of an invocation goes: opens a model, warms up, then invokes it with the
@@ -118,7 +118,7 @@ int profile_main(int argc, char **argv) {
   flags.texts("--input", &profile_flags.inputs);
   flags.number("--warmup", 0, UINT32_MAX, &profile_flags.warmup);
   flags.number("--count", 1, 10000, &profile_flags.count);
-  return run_verb(argc, argv, &flags, {help, model_flags_help},
+  return run_verb(argc, argv, &flags, {profile_help, model_flags_help},
                   [&] { return profile(profile_flags); });
 }
 

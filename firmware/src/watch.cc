@@ -28,7 +28,7 @@
 namespace edge {
 namespace {
 
-constexpr const char *help = R"(usage: edge-run watch --series FILE [flags]
+constexpr const char *watch_help = R"(usage: edge-run watch --series FILE [flags]
 
 Reads clocks, temperatures, throttle bits, pressure and the processors' work over and over, until
 its standard input ends or has something to read, or a signal comes, and appends a record to FILE
@@ -306,7 +306,7 @@ int watch_main(int argc, char **argv) {
   flags.text("--samples", &watch_flags.samples);
   flags.number("--tell-ms", 1, 3600000, &watch_flags.tell_ms);
   flags.number("--interval-ms", 1, 3600000, &watch_flags.interval_ms);
-  return run_verb(argc, argv, &flags, {help}, [&] { return watch(watch_flags); });
+  return run_verb(argc, argv, &flags, {watch_help}, [&] { return watch(watch_flags); });
 }
 
 }  // namespace edge
