@@ -21,7 +21,9 @@ _COLUMNS = 1000
 _THROTTLED_NOW = 0b1111
 """Of the Raspberry Pi firmware's bits: low voltage, clock capped, throttled, soft temperature
 limit; at this moment. (Those from 16 on say that it once was so.)"""
-_LEAST_S = 1.0
+_ERROR_TICKS = 4
+"""What counting in ticks may be off by: user and system programs, rounded at both ends."""
+_LEAST_S = 0.1
 _LOWER = 0.97
 """A clock below so much of its highest is a lower one."""
 
@@ -102,10 +104,10 @@ class Environment:
         return float(np.mean(flags)) if len(flags) else None
 
     def others(self, begin_ns: int, end_ns: int, own_cpu_ns: int) -> float | None:
-        """Processors' worth of work that other programs did in a span of time, on average.
+        """Processors' worth of work that other programs did in a span of time, on average, at least.
 
-        Between the first reading in it and the last; None if those are less than a second apart:
-        the kernel counts in ticks of a hundredth or so.
+        Between the first reading in it and the last; None if those are less than a tenth of a
+        second apart: the kernel counts in ticks of a hundredth or so.
 
         :param own_cpu_ns: what the program that was measured took in the whole span.
         """
@@ -115,7 +117,7 @@ class Environment:
             return None
         first, last = within[0], within[-1]
         elapsed_s = float(self.times_ns[last] - self.times_ns[first]) / 1e9
-        busy_s = float(ticks[last] - ticks[first]) / self.ticks_per_s
+        busy_s = float(ticks[last] - ticks[first] - _ERROR_TICKS) / self.ticks_per_s
         if elapsed_s < _LEAST_S or np.isnan(busy_s):
             return None
         watching_s = float(np.sum(self.values["cost_ns"][first:last])) / 1e9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from pathlib import Path
 from typing import Any
@@ -95,13 +96,26 @@ def test_settings_that_make_no_sense_are_no_report(settings: Any) -> None:
 def test_others_are_what_is_neither_the_model_nor_the_watching() -> None:
     # A processor's worth of work by all; 0.5 of it the model's, 1 ms a second the watching's.
     found = made(busy_ticks=[100.0 * i for i in range(11)])
-    assert found.others(0, 10 * SECOND, 5 * SECOND) == pytest.approx(0.499)
+    assert found.others(0, 10 * SECOND, 5 * SECOND) == pytest.approx(0.499 - 4 / 100 / 10)
     assert found.others(0, 10 * SECOND, 20 * SECOND) == 0
     # What came before the span, warming up for one, does not count.
     busy_before = made(busy_ticks=[0.0, 500.0, 550.0, 600.0, 650.0, 1150.0])
     span = (SECOND // 2, 4 * SECOND + SECOND // 2)
     assert busy_before.others(*span, 2 * SECOND) == 0
-    assert busy_before.others(*span, 0) == pytest.approx(0.5 - 0.001)
+    assert busy_before.others(*span, 0) == pytest.approx(0.5 - 0.001 - 4 / 100 / 3)
+
+
+def test_a_run_of_a_moment_tells_a_busy_processor_from_ticks_that_are_rounded() -> None:
+    times_ns = np.arange(4) * SECOND // 10
+    span = (0, 3 * SECOND // 10)
+    busy = dataclasses.replace(
+        made(busy_ticks=[0.0, 20.0, 40.0, 60.0], cost_ns=[0.0] * 4), times_ns=times_ns
+    )
+    assert busy.others(*span, 3 * SECOND // 10) == pytest.approx(1 - 4 / 100 / 0.3)
+    rounded = dataclasses.replace(
+        made(busy_ticks=[0.0, 11.0, 22.0, 33.0], cost_ns=[0.0] * 4), times_ns=times_ns
+    )
+    assert rounded.others(*span, 3 * SECOND // 10) == 0
 
 
 @pytest.mark.parametrize("span", [(0, SECOND // 2), (5 * SECOND, 5 * SECOND), (90 * SECOND,) * 2])
