@@ -104,7 +104,7 @@ class Environment:
         return float(np.mean(flags)) if len(flags) else None
 
     def others(self, begin_ns: int, end_ns: int, own_cpu_ns: int) -> float | None:
-        """Processors' worth of work that other programs did in a span of time, on average, at least.
+        """Processors' worth of work that other programs did on average in a span of time, at least.
 
         Between the first reading in it and the last; None if those are less than a tenth of a
         second apart: the kernel counts in ticks of a hundredth or so.
