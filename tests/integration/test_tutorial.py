@@ -22,13 +22,13 @@ def checkout(tmp_path: Path, root_folder: Path) -> Iterator[Repository]:
         cache(base / "cache", "environments", "builds")
         for name in ("examples", "tasks.py"):
             (tmp_path / name).symlink_to(root_folder / name)
-        lab = f'[boards.localhost]\nroot = "{tmp_path}/localhost"\n'
-        (tmp_path / "lab.toml").write_text(lab, encoding="utf-8")
+        lab = f'[boards.localhost]\nroot = "{base}/localhost"\n'
+        (base / "lab.toml").write_text(lab, encoding="utf-8")
         env = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "XDG_CACHE_HOME": str(base / "cache"),
-            "EDGE_LAB": str(tmp_path / "lab.toml"),
+            "EDGE_LAB": str(base / "lab.toml"),
         }
         found = Repository(tmp_path, env)
         try:
