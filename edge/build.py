@@ -238,7 +238,7 @@ def _grow(
         raise HostError(f"can't create {tree}: {error.strerror}; free the path") from None
     # Two builds at once in one tree leave it with a log that neither trusts.
     with layout.exclusive(tree, progress):
-        if not (tree / "build.ninja").exists():
+        if not configured(tree):
             progress(f"configuring {what}")
             call(
                 [
@@ -381,6 +381,17 @@ _NO_CORES = frozenset({"generic", "native", "max"})
 
 
 # --- the tools ----------------------------------------------------------------------------------
+
+
+def configured(tree: Path) -> bool:
+    """Whether ninja can go on in a tree. It asks the CMake that made the tree, which may have gone
+    with the Python that it came with."""
+    try:
+        cache = (tree / "CMakeCache.txt").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    found = re.search(r"^CMAKE_COMMAND:INTERNAL=(.+)$", cache, re.MULTILINE)
+    return found is not None and Path(found[1]).exists() and (tree / "build.ninja").exists()
 
 
 def tool(name: str) -> str:

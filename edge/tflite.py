@@ -231,7 +231,7 @@ def _compile(
             return found
         _insist_on_space(tree)
         began = time.monotonic()
-        if not (tree / "build.ninja").exists():
+        if not build.configured(tree):
             progress(f"configuring {what}")
             _configure(tree, given, order.operators, tensorflow / "tensorflow/lite", what)
         _ninja(tree, jobs or _jobs(), progress, what)

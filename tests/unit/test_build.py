@@ -93,3 +93,15 @@ def test_the_reason_cmake_gives_is_one_line_without_its_call_stack() -> None:
 def test_the_compilers_first_error_is_the_reason() -> None:
     output = "[1/2] c++ x.cc\nFAILED: x.o\nx.cc:1:1: error: no such thing\nx.cc:2:1: error: more\n"
     assert build.first_error(output) == "x.cc:1:1: error: no such thing"
+
+
+def test_a_tree_whose_cmake_has_gone_is_configured_anew(tmp_path: Path) -> None:
+    assert not build.configured(tmp_path)
+    cmake = tmp_path / "cmake"
+    (tmp_path / "CMakeCache.txt").write_text(f"A:BOOL=ON\nCMAKE_COMMAND:INTERNAL={cmake}\n")
+    (tmp_path / "build.ninja").write_text("")
+    assert not build.configured(tmp_path)
+    cmake.write_text("")
+    assert build.configured(tmp_path)
+    (tmp_path / "build.ninja").unlink()
+    assert not build.configured(tmp_path)
