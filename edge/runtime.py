@@ -432,22 +432,23 @@ def needs(arch: str, progress: Callable[[str], None]) -> Iterator[tuple[str, Elf
     A runtime that can't be had at the moment is passed over. What is compiled has no XNNPACK: where
     wheels have it, it comes last.
     """
-    compiled = []
+    # Not those for some models or one core alone: others may have to run here.
+    compiled = [
+        (name, tflite.needs(arch))
+        for name in for_engine("tflite")
+        if (found := load(name)).order is not None
+        and found.order == tflite.Order(found.order.source)
+        and arch in found.architectures
+    ]
+    if arch == "armv7l":
+        yield from compiled
     for engine in ("tflite", "litert", "python"):
         for name in for_engine(engine):
-            found = load(name)
-            if found.order is not None:
-                # Not for some models or one core alone: others may have to run here.
-                if found.order == tflite.Order(found.order.source) and arch in found.architectures:
-                    compiled.append((name, tflite.needs(arch)))
-                continue
-            if arch == "armv7l":
-                yield from compiled
-                compiled.clear()
             with contextlib.suppress(HostError):
-                if path := _largest_library(found, arch, progress):
+                if path := _largest_library(load(name), arch, progress):
                     yield name, artifact.elf_facts(path)
-    yield from compiled
+    if arch != "armv7l":
+        yield from compiled
 
 
 def _largest_library(runtime: Runtime, arch: str, progress: Callable[[str], None]) -> Path | None:

@@ -32,10 +32,15 @@ def settle() -> None:
         if not link.is_symlink():
             link.symlink_to(shared / name)
     lab = home / "lab.toml"
-    lab.write_text(f'[boards.localhost]\nroot = "{home}/localhost"\n', encoding="utf-8")
+    keep_apart(lab, home / "localhost")
     os.environ.update(
         {"EDGE_TEST_WORKER": worker, "XDG_CACHE_HOME": str(home), "EDGE_LAB": str(lab)}
     )
+
+
+def keep_apart(lab: Path, root: Path) -> None:
+    """Write a lab.toml in which this machine, as a board, has what is on it below ``root``."""
+    lab.write_text(f'[boards.localhost]\nroot = "{root}"\n', encoding="utf-8")
 
 
 def staying(found: Iterable[Path], patience_s: float = 120.0) -> set[Path]:

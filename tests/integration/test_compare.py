@@ -16,7 +16,7 @@ from edge import build, comparison, group, layout, run
 from examples.digits import dataset
 from tests.integration.test_commands import MODEL, call, home, last_line
 from tests.tflite_file import SOFTMAX, with_operator
-from tests.worker import staying
+from tests.worker import keep_apart, staying
 
 __all__ = ["home"]
 
@@ -28,8 +28,7 @@ QUICK = ("--count", "60", "--duration", "0.5")
 @pytest.fixture
 def here(home: dict[str, str], tmp_path: Path) -> dict[str, str]:
     """This machine as a board of its own, on which nothing is."""
-    lab = f'[boards.localhost]\nroot = "{tmp_path}/root"\n'
-    Path(home["EDGE_LAB"]).write_text(lab, encoding="utf-8")
+    keep_apart(Path(home["EDGE_LAB"]), tmp_path / "root")
     return home
 
 

@@ -15,6 +15,7 @@ from edge.errors import UsageError
 from edge.scoring import Classes
 from edge.session import Session
 from examples.digits import dataset as digits
+from tests import worker
 
 CNN = digits.FOLDER / "models/cnn-int8.tflite"
 HELDOUT = digits.FOLDER / digits.HELDOUT_FILE
@@ -61,7 +62,7 @@ def test_a_model_that_is_another_there(emulated: Session) -> None:
 def lab(tmp_path: Path) -> Path:
     """This machine with a device root of its own: others may deploy to it meanwhile."""
     path = tmp_path / "lab.toml"
-    path.write_text(f'[boards.localhost]\nroot = "{tmp_path}/root"\n', encoding="utf-8")
+    worker.keep_apart(path, tmp_path / "root")
     return path
 
 

@@ -22,6 +22,7 @@ from edge.errors import BoardError
 from edge.session import Session
 from edge.transport import Transport, ssh
 from edge.transport.local import LocalTransport
+from tests import worker
 from tests.integration.test_commands import MODEL, call, last_line
 from tests.integration.test_hostile import FLOOD, Board, _server, hostile
 from tests.integration.test_watch import BOOST, GOVERNOR, SETTINGS, sudo, system, values
@@ -41,8 +42,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for place in layout.cache_dir().iterdir():
         if place.name != "runs":
             (folder / "edge" / place.name).symlink_to(place)
-    lab = f'[boards.localhost]\nroot = "{folder}/localhost"\n'
-    (folder / "lab.toml").write_text(lab, encoding="utf-8")
+    worker.keep_apart(folder / "lab.toml", folder / "localhost")
     return {
         **os.environ,
         "XDG_CACHE_HOME": str(folder),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge import layout, model
+from tests import worker
 from tests.integration.test_ci_docs import Repository, cache
 from tests.unit.test_tutorial import commands
 
@@ -22,8 +23,7 @@ def checkout(tmp_path: Path, root_folder: Path) -> Iterator[Repository]:
         cache(base / "cache", "environments", "builds")
         for name in ("examples", "tasks.py"):
             (tmp_path / name).symlink_to(root_folder / name)
-        lab = f'[boards.localhost]\nroot = "{base}/localhost"\n'
-        (base / "lab.toml").write_text(lab, encoding="utf-8")
+        worker.keep_apart(base / "lab.toml", base / "localhost")
         env = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
