@@ -6,6 +6,7 @@ What is downloaded and compiled is shared; what a board, a machine or a measurem
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,19 +24,29 @@ def settle() -> None:
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker is None or "EDGE_TEST_WORKER" in os.environ:
         return
-    shared = layout.cache_dir()
-    home = shared / "tests" / worker
-    (home / "edge").mkdir(parents=True, exist_ok=True)
-    for name in SHARED:
-        (shared / name).mkdir(exist_ok=True)
-        link = home / "edge" / name
-        if not link.is_symlink():
-            link.symlink_to(shared / name)
+    home = layout.cache_dir() / "tests" / worker
+    share(home, *SHARED)
     lab = home / "lab.toml"
     keep_apart(lab, home / "localhost")
     os.environ.update(
         {"EDGE_TEST_WORKER": worker, "XDG_CACHE_HOME": str(home), "EDGE_LAB": str(lab)}
     )
+
+
+def share(home: Path, *names: str) -> None:
+    """Let a cache have these of the one that is in use; what a test left in their place goes.
+
+    :param home: what ``XDG_CACHE_HOME`` is to be; made if it is missing.
+    """
+    (home / "edge").mkdir(parents=True, exist_ok=True)
+    for name in names:
+        target, link = layout.cache_dir() / name, home / "edge" / name
+        target.mkdir(parents=True, exist_ok=True)
+        if link.is_symlink():
+            link.unlink()
+        elif link.exists():
+            shutil.rmtree(link)
+        link.symlink_to(target)
 
 
 def keep_apart(lab: Path, root: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from edge import layout
 from examples.digits import dataset
+from tests import worker
 from tests.unit.test_ci_docs import block, github_steps, gitlab_job
 
 LEFT_OUT: tuple[str, ...] = ()
@@ -71,24 +72,19 @@ def packages(folder: Path) -> None:
 
 
 def cache(folder: Path, *more: str) -> None:
-    """A cache that has what the developer's has, and machines of its own.
+    """A cache that has what the developer's has, and else nothing: not what a test left there.
 
     :param more: what else is shared.
     """
-    (folder / "edge").mkdir(parents=True, exist_ok=True)
-    for name in (*SHARED, *more):
-        (layout.cache_dir() / name).mkdir(parents=True, exist_ok=True)
-        (folder / "edge" / name).unlink(missing_ok=True)
-        (folder / "edge" / name).symlink_to(layout.cache_dir() / name)
-    for name in ("machines", "runs"):
-        shutil.rmtree(folder / "edge" / name, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # links go, not what they lead to
+    worker.share(folder, *SHARED, *more)
 
 
 @pytest.fixture(scope="module")
 def repository(root_folder: Path) -> Iterator[Repository]:
     """Made by the document's own commands, committed, with a base branch to compare with.
 
-    It is empty at first, but always at the same place: what was compiled for it is kept.
+    It is empty at first, but always at the same place: what was compiled for it is found again.
     """
     base = layout.cache_dir() / "test-ci"
     with layout.exclusive(base, print):

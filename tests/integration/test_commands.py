@@ -17,6 +17,7 @@ import pytest
 
 from edge import board, build, layout
 from examples.digits import dataset
+from tests import worker
 from tests.tflite_file import SOFTMAX, with_operator
 
 MODEL = dataset.FOLDER / "models/mlp-int8.tflite"
@@ -255,10 +256,7 @@ def edge_command(
 
 def other_cache(folder: Path) -> Path:
     """A cache in which nothing was built, but what is downloaded is there."""
-    (folder / "edge").mkdir(parents=True)
-    for name in ("images", "packages", "tools", "wheels"):
-        (layout.cache_dir() / name).mkdir(parents=True, exist_ok=True)
-        (folder / "edge" / name).symlink_to(layout.cache_dir() / name)
+    worker.share(folder, "images", "packages", "tools", "wheels")
     return folder
 
 

@@ -28,6 +28,7 @@ from edge.errors import BoardError, EdgeError, HostError, UsageError
 from edge.machine import Machine
 from edge.snapshot import Snapshot
 from edge.transport import ssh
+from tests import worker
 from tests.worker import staying
 
 NAME = "test-machine"
@@ -60,10 +61,8 @@ def start(
 def _own_states(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Saved states are damaged here: not those from which other machines resume."""
     shared, own = layout.cache_dir(), tmp_path_factory.mktemp("cache") / "edge"
-    (own / "images").mkdir(parents=True)
-    for name in ("packages", "tools"):
-        (shared / name).mkdir(parents=True, exist_ok=True)
-        (own / name).symlink_to(shared / name)
+    worker.share(own.parent, "packages", "tools")
+    (own / "images").mkdir()
     with layout.exclusive(shared / "images", print):
         for path in [
             *shared.glob("images/bookworm-arm64-????????????????"),

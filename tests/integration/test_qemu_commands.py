@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from edge import layout, machine
+from edge import machine
 from edge.errors import EdgeError
 from edge.machine import Machine
+from tests import worker
 
 NAME = "test-commands"
 ROOT = Path(__file__).parents[2]
@@ -26,11 +27,7 @@ INVOKE = str(Path(sys.executable).with_name("invoke"))
 @pytest.fixture(autouse=True)
 def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A place for machines alone: ``--all`` may not mean those of whoever runs the tests."""
-    shared = layout.cache_dir()
-    (tmp_path / "edge").mkdir()
-    for name in ("builds", "images", "packages", "tools", "wheels"):
-        (shared / name).mkdir(parents=True, exist_ok=True)
-        (tmp_path / "edge" / name).symlink_to(shared / name)
+    worker.share(tmp_path, "builds", "images", "packages", "tools", "wheels")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     yield
     for name, _ in machine.all_running():

@@ -20,7 +20,7 @@ def checkout(tmp_path: Path, root_folder: Path) -> Iterator[Repository]:
     """A folder like one, with machines of its own and the developer's downloads."""
     base = layout.cache_dir() / "test-tutorial"
     with layout.exclusive(base, print):
-        cache(base / "cache", "environments", "builds")
+        cache(base / "cache", "environments")
         for name in ("examples", "tasks.py"):
             (tmp_path / name).symlink_to(root_folder / name)
         worker.keep_apart(base / "lab.toml", base / "localhost")
