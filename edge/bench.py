@@ -321,4 +321,5 @@ def flags(recording: PurePosixPath, plan: Plan) -> list[str | PurePosixPath]:
         *(["--undisturbed"] if plan.undisturbed else []),
         *(["--gc", "on"] if plan.gc else []),
         *(["--call"] if plan.call else []),
+        *(["--resizes", str(plan.resizes)] if plan.resizes else []),
     ]

@@ -280,6 +280,7 @@ _NUMBERS = {
     "--idle-us": (1, 86400000000, 0),
     "--rounds": (1, 10000, 10),
     "--memory": (1, 2**63 - 1, 0),
+    "--resizes": (0, 1000, 0),
     "--seed": (0, 2**64 - 1, 1),
 }
 _TEXTS = {
@@ -296,7 +297,7 @@ _BENCH_FLAGS = {
 }
 VERBS = {
     "infer": _MODEL_FLAGS | {"--input", "--each", "--output", "--dequantize", "--memory"},
-    "bench": _MODEL_FLAGS | _BENCH_FLAGS | {"--gc", "--call"},
+    "bench": _MODEL_FLAGS | _BENCH_FLAGS | {"--gc", "--call", "--resizes"},
     "inspect": _MODEL_FLAGS,
     "split": _MODEL_FLAGS
     | (_BENCH_FLAGS - {"--interval-us", "--poisson", "--idle-us"})
@@ -606,6 +607,7 @@ class Model:
         self.chatter = Chatter()
         self.warnings: list[str] = []
         self._shapes: dict[str, tuple[int, ...]] = {}
+        self._batched: set[str] = set()  # inputs whose first axis is the batch
         self.elapsed_ns = dict.fromkeys(COLD_STEPS, 0)
         self.memory: dict[str, dict[str, int]] = {step: {} for step in COLD_STEPS}
         self._edge = edge
@@ -820,6 +822,7 @@ class Model:
                 raise Failure(
                     BAD_INPUT, "there is no input left whose first axis the batch could be"
                 )
+            self._batched = {t.name for t in left}
             self._shapes.update({t.name: (batch, *t.shape[1:]) for t in left})
         for tensor in inputs:
             shape = self._shapes.get(tensor.name)
@@ -855,6 +858,27 @@ class Model:
                 else:
                     what, code = f"the runtime can't allocate the tensors of {self.path}", RUNTIME
                 raise self.explained(code, what, error) from None
+
+    def change_batch(self, batch: int) -> int:
+        """Of all inputs that got no shape of their own, while the model is open.
+
+        :returns: what resizing and allocating took, in nanoseconds.
+        :raises Failure: the model takes no other batch; it is of no use any more then.
+        """
+        for tensor in self.inputs:
+            if tensor.name in self._batched:
+                self._shapes[tensor.name] = (batch, *tensor.shape[1:])
+        wanted = [(t.number, self._shapes[t.name]) for t in self.inputs if t.name in self._batched]
+        begin = clock_ns()
+        try:
+            for number, shape in wanted:
+                self.interpreter.resize_tensor_input(number, shape)
+            self.interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise self.explained(BAD_INPUT, self._shapes_refused(), error) from None
+        elapsed_ns = clock_ns() - begin
+        self.inputs = self._read_inputs()
+        return elapsed_ns
 
     def _check_dtypes(self) -> None:
         for side, tensors in (("input", self.inputs), ("output", self.outputs())):
@@ -1568,9 +1592,12 @@ def unique(tensors: list[Tensor]) -> list[tuple[str, Tensor]]:
     return list(found.items())
 
 
-def prepare(flags: Flags, model: Model) -> list[Any]:
-    """Inputs, set; and the first invoke, done."""
-    files = flags.texts("--input")
+def give_inputs(flags: Flags, model: Model, *, own: bool = True) -> list[Any]:
+    """Set them.
+
+    :param own: those that were asked for; else made-up ones.
+    """
+    files = flags.texts("--input") if own else []
     if files:
         given = [pair for text in files for pair in read_arrays(text)]
         arrays, _ = match_inputs(given, model.inputs, each=False, dequantize=False)
@@ -1579,8 +1606,33 @@ def prepare(flags: Flags, model: Model) -> list[Any]:
         arrays = [values.array(tensor) for tensor in model.inputs]
     for tensor, array in zip(model.inputs, arrays):
         model.set_input(tensor, array)
-    model.invoke()
     return arrays
+
+
+def resizes(flags: Flags, model: Model) -> dict[str, Any] | None:
+    """What it takes to come back from another batch while the model stays open."""
+    times, batch = flags.number("--resizes"), flags.number("--batch")
+    if not times:
+        return None
+    found: dict[str, Any] = {"other_batch": 2 if batch == 1 else 1, "refusal": None}
+    found.update(resize_ns=[], first_invoke_ns=[])
+    try:
+        if model.by_runner:
+            what = f"signature '{model.signature}' runs through Python's signature runner"
+            raise Failure(BAD_INPUT, f"{what}, which resizes during the call")
+        for _ in range(times):
+            model.change_batch(found["other_batch"])
+            give_inputs(flags, model, own=False)
+            model.invoke()
+            resize_ns = model.change_batch(batch)
+            give_inputs(flags, model)
+            begin = clock_ns()
+            model.invoke()
+            found["first_invoke_ns"].append(clock_ns() - begin)
+            found["resize_ns"].append(resize_ns)
+    except Failure as failure:
+        found["refusal"] = str(failure)
+    return found
 
 
 def plan_of(flags: Flags) -> Plan:
@@ -1609,6 +1661,8 @@ def bench(flags: Flags) -> dict[str, Any]:
         flags.wrong("--interval-us and --idle-us exclude each other")
     if plan.iterations > 1 and (plan.interval_ns or plan.idle_ns):
         flags.wrong("with --interval-us or --idle-us a sample is one invocation")
+    if flags.number("--resizes") and not flags.number("--batch"):
+        flags.wrong("--resizes needs --batch: which one to come back to?")
     collecting = flags.text("--gc") == "on"
     if flags.text("--gc") not in (None, "on", "off"):
         flags.wrong(f"--gc takes on or off, not '{flags.text('--gc')}'")
@@ -1618,7 +1672,8 @@ def bench(flags: Flags) -> dict[str, Any]:
     method = model.go_native(flags.text("--native-symbol")) if engine == "native" else 0
     if flags.on("--call") and model.by_runner:
         flags.wrong(f"--call: signature '{model.signature}' runs through Python's signature runner")
-    arrays = prepare(flags, model)
+    arrays = give_inputs(flags, model)
+    model.invoke()
     disturbance.settle()
     recorder = Recorder(edge, path, plan.samples)
     before = collections()
@@ -1645,7 +1700,11 @@ def bench(flags: Flags) -> dict[str, Any]:
     if collecting:
         # One of them was asked for, before the loop.
         report["collections"] = collections() - before - 1
-    return benched(report, path, header, measured, paces, disturbance)
+    result = benched(report, path, header, measured, paces, disturbance)
+    if ENDS[measured.ended_by] != "signal":
+        # Last, after the memory was read.
+        result["resizes"] = resizes(flags, model)
+    return result
 
 
 def benched(
@@ -1676,6 +1735,7 @@ def benched(
         "cpu_ns": measured.cpu_ns,
         "pace": paces,
         "undisturbed": disturbance.told,
+        "resizes": None,
     }
 
 
@@ -1821,7 +1881,8 @@ def split(flags: Flags) -> dict[str, Any]:
                 f"output '{tensor.name}' gets its memory only while the model runs, where it may "
                 "move: its parts can't be measured from C; measure with --engine python alone",
             )
-    arrays = prepare(flags, model)
+    arrays = give_inputs(flags, model)
+    model.invoke()
     disturbance.settle()
     copies = [np.zeros(tensor.shape, tensor.dtype) for tensor in model.outputs()]
     functions = python_phases(model, arrays)

@@ -56,6 +56,7 @@ class Plan:
     :ivar timeout_s: after which the run is ended; what was recorded by then is kept.
     :ivar gc: Python's garbage collector may run while samples are taken (engine ``python``).
     :ivar call: an invocation is a whole call: copy in, invoke, copy out (engine ``python``).
+    :ivar resizes: times that the batch is changed to another and back after the last sample.
     """
 
     count: int = 500
@@ -73,6 +74,7 @@ class Plan:
     timeout_s: float = 3600.0
     gc: bool = False
     call: bool = False
+    resizes: int = 0
 
     @property
     def scenario(self) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from edge import abi, bench
 from edge.artifact import Artifact
@@ -14,6 +16,8 @@ from edge.run import Plan, Run
 from edge.session import Session
 
 _MOST = 1 << 20
+_RESIZES = 9
+"""Of which the median is told."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +42,31 @@ class Point:
         return self.batch * self.run.throughput_per_s
 
     @property
-    def allocate_ns(self) -> int:
-        """Of resizing the inputs and allocating anew, the first time; 0 if it can't be told."""
-        return self._step("allocate_tensors_ns")
+    def resize_ns(self) -> float | None:
+        """Of resizing the inputs of an open model from another size, and allocating anew: median.
+
+        None if it can't be told.
+        """
+        return self._median("resize_ns")
 
     @property
-    def first_invoke_ns(self) -> int:
-        """Of the first invocation with this size; runtimes prepare much of it only then."""
-        return self._step("first_invoke_ns")
+    def then_invoke_ns(self) -> float | None:
+        """Of the first invocation after that, median; runtimes prepare much of it only then."""
+        return self._median("first_invoke_ns")
 
-    def _step(self, name: str) -> int:
-        return int(self.run.report["cold_start"].get(name, 0)) if self.run is not None else 0
+    @property
+    def resize_refusal(self) -> str:
+        """Why the size can't be changed while the model is open; empty if it can."""
+        return str(self._resizes.get("refusal") or "")
+
+    @property
+    def _resizes(self) -> dict[str, Any]:
+        found = self.run.report.get("resizes") if self.run is not None else None
+        return found if isinstance(found, dict) else {}
+
+    def _median(self, key: str) -> float | None:
+        times_ns = self._resizes.get(key)
+        return statistics.median(times_ns) if times_ns else None
 
 
 def sizes(text: str) -> tuple[int, ...]:
@@ -84,7 +102,7 @@ def measure(
     points = []
     for batch in batches:
         progress(f"batch {batch}")
-        sized = replace(plan, options=replace(plan.options, batch=batch))
+        sized = replace(plan, options=replace(plan.options, batch=batch), resizes=_RESIZES)
         name, run, refusal = model.path.name, None, ""
         try:
             run = bench.measure(session, release, model, sized, library, progress, command=command)

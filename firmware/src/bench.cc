@@ -39,6 +39,8 @@ after a crash. SIGINT, SIGTERM and SIGHUP end the run early and keep what was re
   --seed N             of what is random (1)
   --cpus LIST          run on these processors alone, such as 4-7 or 0,2
   --undisturbed        at the highest priority and in locked memory, as far as that is permitted
+  --resizes N          afterwards, change to another batch and back so often, and time that (0);
+                       needs --batch
 )";
 
 struct BenchFlags {
@@ -56,6 +58,7 @@ struct BenchFlags {
   bool poisson = false;
   std::string cpus;
   bool undisturbed = false;
+  uint64_t resizes = 0;
   std::string synthetic;
   bool in_virtual_time = false;
 };
@@ -168,6 +171,67 @@ Status bench_synthetic(const BenchFlags &flags) {
   return ended;
 }
 
+// What it takes to come back from another batch while the model stays open.
+struct Resizes {
+  uint64_t other_batch;
+  std::vector<uint64_t> resize_ns;        // inputs resized and tensors allocated
+  std::vector<uint64_t> first_invoke_ns;  // the first one after it: runtimes prepare much only then
+};
+
+Status give_inputs(const BenchFlags &flags, edge_model *model, bool own) {
+  std::vector<TensorInfo> tensors;
+  EDGE_TRY(read_inputs_info(model, &tensors));
+  if (!own || flags.inputs.empty()) return set_plausible_inputs(model, tensors);
+  InputArrays inputs;
+  EDGE_TRY(inputs.open(flags.inputs, tensors, false, false));
+  return inputs.set(model, 0);
+}
+
+// To this batch, given inputs, invoked once. `own`: the inputs that were asked for fit it.
+Status change_batch(const BenchFlags &flags, uint64_t batch, bool own, edge_model *model,
+                    uint64_t *resize_ns, uint64_t *invoke_ns) {
+  EDGE_TRY(Status(edge_model_resize(model, static_cast<int32_t>(batch), resize_ns)));
+  EDGE_TRY(give_inputs(flags, model, own));
+  const uint64_t ready = clock_ns();
+  EDGE_TRY(Status(edge_model_invoke(model)));
+  *invoke_ns = clock_ns() - ready;
+  return Status();
+}
+
+Status take_resizes(const BenchFlags &flags, edge_model *model, Resizes *taken) {
+  const RuntimeCall call("invoking the model with another batch");
+  taken->other_batch = flags.model.batch == 1 ? 2 : 1;
+  for (uint64_t i = 0; i < flags.resizes; ++i) {
+    uint64_t resize_ns = 0, invoke_ns = 0;
+    EDGE_TRY(change_batch(flags, taken->other_batch, false, model, &resize_ns, &invoke_ns));
+    EDGE_TRY(change_batch(flags, flags.model.batch, true, model, &resize_ns, &invoke_ns));
+    taken->resize_ns.push_back(resize_ns);
+    taken->first_invoke_ns.push_back(invoke_ns);
+  }
+  return Status();
+}
+
+// A model that has the batch that it came with and takes no other was measured all the same.
+void report_resizes(const BenchFlags &flags, edge_model *model, Json *json) {
+  Resizes taken;
+  const Status status = take_resizes(flags, model, &taken);
+  json->begin_object();
+  json->key("other_batch").number(taken.other_batch);
+  json->key("refusal");
+  if (status.ok()) {
+    json->null();
+  } else {
+    json->string(last_error());
+  }
+  for (const auto &[key, values] : {std::pair("resize_ns", &taken.resize_ns),
+                                    std::pair("first_invoke_ns", &taken.first_invoke_ns)}) {
+    json->key(key).begin_array();
+    for (const uint64_t value : *values) json->number(value);
+    json->end_array();
+  }
+  json->end_object();
+}
+
 Status bench(const BenchFlags &flags) {
   if (flags.samples.empty()) {
     return fail(EDGE_USAGE,
@@ -182,6 +246,9 @@ Status bench(const BenchFlags &flags) {
   if (flags.iterations > 1 && flags.interval_us + flags.idle_us != 0) {
     return fail(EDGE_USAGE, "bench: with --interval-us or --idle-us a sample is one invocation");
   }
+  if (flags.resizes != 0 && flags.model.batch == 0) {
+    return fail(EDGE_USAGE, "bench: --resizes needs --batch: which one to come back to?");
+  }
   // Before the runtime starts threads, which inherit both.
   if (!flags.cpus.empty()) EDGE_TRY(run_on(flags.cpus));
   Undisturbed undisturbed;
@@ -190,15 +257,7 @@ Status bench(const BenchFlags &flags) {
 
   ModelHandle model;
   EDGE_TRY(flags.model.open("bench", &model));
-  std::vector<TensorInfo> tensors;
-  EDGE_TRY(read_inputs_info(model.get(), &tensors));
-  if (flags.inputs.empty()) {
-    EDGE_TRY(set_plausible_inputs(model.get(), tensors));
-  } else {
-    InputArrays inputs;
-    EDGE_TRY(inputs.open(flags.inputs, tensors, false, false));
-    EDGE_TRY(inputs.set(model.get(), 0));
-  }
+  EDGE_TRY(give_inputs(flags, model.get(), true));
   std::vector<std::string> warnings;
   if (!in_memory(flags.samples)) {
     warnings.push_back(
@@ -235,6 +294,13 @@ Status bench(const BenchFlags &flags) {
   } else {
     json.null();
   }
+  // Last, after the memory was read.
+  json.key("resizes");
+  if (flags.resizes != 0 && ended.ok()) {
+    report_resizes(flags, model.get(), &json);
+  } else {
+    json.null();
+  }
   json.end_object();
   EDGE_TRY(json.print());
   return ended;
@@ -260,6 +326,7 @@ int bench_main(int argc, char **argv) {
   flags.on("--poisson", &bench_flags.poisson);
   flags.text("--cpus", &bench_flags.cpus);
   flags.on("--undisturbed", &bench_flags.undisturbed);
+  flags.number("--resizes", 0, 1000, &bench_flags.resizes);
   flags.text("--synthetic", &bench_flags.synthetic);
   flags.on("--virtual", &bench_flags.in_virtual_time);
   return run_verb(argc, argv, &flags, {bench_help, model_flags_help, synthetic_help}, [&] {

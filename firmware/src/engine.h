@@ -51,6 +51,8 @@ class Engine {
   // On the measured path: no allocation, no system call of its own. The first call is timed, and
   // its noise captured, by the model that owns the engine.
   virtual int32_t invoke() = 0;
+  // The batch is 1 or more. Afterwards inputs are zeroes.
+  virtual Status resize(int32_t batch) = 0;
 
   edge_cold_start cold_start{};
   edge_delegation delegation{};

@@ -129,17 +129,20 @@ Status load_api(const Library &library, litert::Api *api) {
 // Sees what XNNPACK took: an accelerator that is registered after it, so that its delegate, which
 // takes no node, is shown every subgraph's execution plan as XNNPACK left it. LiteRT has no log
 // line or function that tells. Its callbacks are bare functions, called on the thread that
-// compiles the model, which is how they find the observer.
+// compiles the model, which is how they find the observer. When inputs are resized, the runtime
+// asks the delegate once more, so it has to live as long as the compiled model; then it looks away.
 class Observer {
  public:
   Observer(const litert::Api *api, CustomOps *ops) : api_(api), ops_(ops) {
     delegate_.begin.prepare = prepare;
     delegate_.flags = tflite::allow_dynamic_tensors;
-    current = this;
   }
-  ~Observer() { current = nullptr; }
   Observer(const Observer &) = delete;
   Observer &operator=(const Observer &) = delete;
+
+  // Between these two it looks.
+  void begin() { current = this; }
+  static void end() { current = nullptr; }
 
   bool join(litert::Environment *environment) const { return enter(environment, name, create); }
 
@@ -279,8 +282,16 @@ class LitertEngine final : public Engine {
     return explain_ops(ops_, status).code();
   }
 
+  // Delegates are asked anew by the runtime itself.
+  Status resize(int32_t batch) override {
+    unbind();
+    EDGE_TRY(choose_batch(batch, &shapes_));
+    return explain_ops(ops_, bind_all());
+  }
+
  private:
   Status open_steps(const edge_options &options) {
+    path_ = options.model_path;
     if (options.ops_path != nullptr) EDGE_TRY(ops_.load(options.ops_path));
     if (options.delegate_path != nullptr) {
       return fail(EDGE_USAGE, "external delegates are for --engine tflite; LiteRT takes none");
@@ -324,14 +335,12 @@ class LitertEngine final : public Engine {
   }
 
   void forget() {
-    for (litert::TensorBuffer *buffer : input_buffers_) api_.destroy_buffer(buffer);
-    for (litert::TensorBuffer *buffer : output_buffers_) api_.destroy_buffer(buffer);
-    input_buffers_.clear();
-    output_buffers_.clear();
+    unbind();
     inputs_.clear();
     outputs_.clear();
-    memories_.clear();
+    shapes_.clear();
     if (compiled_ != nullptr) api_.destroy_compiled(std::exchange(compiled_, nullptr));
+    observer_.reset();
     if (options_ != nullptr) api_.destroy_options(std::exchange(options_, nullptr));
     if (model_ != nullptr) api_.destroy_model(std::exchange(model_, nullptr));
     if (environment_ != nullptr) api_.destroy_environment(std::exchange(environment_, nullptr));
@@ -475,22 +484,24 @@ class LitertEngine final : public Engine {
   }
 
   Status compile(const edge_options &options, bool xnnpack) {
-    Observer observer(&api_, &ops_);
-    EDGE_TRY(step(EDGE_COLD_CREATE, "compiling the model", [&] {
+    observer_ = std::make_unique<Observer>(&api_, &ops_);
+    observer_->begin();
+    const Status compiled = step(EDGE_COLD_CREATE, "compiling the model", [&] {
       EDGE_TRY(make_options(options.threads));
-      if (xnnpack && !observer.join(environment_)) {
+      if (xnnpack && !observer_->join(environment_)) {
         warnings.push_back("can't see what XNNPACK takes");
       }
       ops_.forget_failure();
-      if (ops_.loaded() && !observer.join_ops(environment_)) {
+      if (ops_.loaded() && !observer_->join_ops(environment_)) {
         return fail(EDGE_RUNTIME, "the runtime doesn't take the kernels of %s", options.ops_path);
       }
       return api_.create_compiled(environment_, model_, options_, &compiled_) == 0
                  ? Status()
                  : fail(EDGE_RUNTIME, "the runtime can't run %s", options.model_path);
-    }));
-    if (xnnpack) count(observer.plans());
-    return Status();
+    });
+    Observer::end();
+    if (compiled.ok() && xnnpack) count(observer_->plans());
+    return compiled;
   }
 
   Status make_options(int32_t threads) {
@@ -545,12 +556,17 @@ class LitertEngine final : public Engine {
         if (port.described.dtype == EDGE_STRING) return Status();
       }
     }
-    std::vector<InputShape> shapes;
-    EDGE_TRY(resize_inputs(options, &shapes));
+    EDGE_TRY(choose_shapes(options));
+    return bind_all();
+  }
+
+  // For the shapes that are wanted.
+  Status bind_all() {
+    EDGE_TRY(resize_inputs());
     std::vector<litert::Layout> layouts(outputs_.size());
     if (!outputs_.empty() &&
         api_.output_layouts(compiled_, signature_, outputs_.size(), layouts.data(), true) != 0) {
-      return refuse_shapes(options.model_path, shapes);
+      return refuse_shapes(path_.c_str(), shapes_);
     }
     for (size_t i = 0; i < outputs_.size(); ++i) {
       edge_tensor &tensor = outputs_[i].described;
@@ -569,21 +585,35 @@ class LitertEngine final : public Engine {
     return Status();
   }
 
-  Status resize_inputs(const edge_options &options, std::vector<InputShape> *shapes) {
+  void unbind() {
+    for (litert::TensorBuffer *buffer : input_buffers_) api_.destroy_buffer(buffer);
+    for (litert::TensorBuffer *buffer : output_buffers_) api_.destroy_buffer(buffer);
+    input_buffers_.clear();
+    output_buffers_.clear();
+    for (std::vector<Port> *ports : {&inputs_, &outputs_}) {
+      for (Port &port : *ports) port.memory = nullptr;
+    }
+    memories_.clear();
+  }
+
+  Status choose_shapes(const edge_options &options) {
     for (size_t i = 0; i < inputs_.size(); ++i) {
       const edge_tensor &tensor = inputs_[i].described;
       litert::Layout layout{};
       if (api_.input_layout(compiled_, signature_, i, &layout) != 0) {
         return fail(EDGE_RUNTIME, "the runtime does not tell the shape of input '%s'", tensor.name);
       }
-      shapes->push_back({tensor.name,
+      shapes_.push_back({tensor.name,
                          {layout.dims, layout.dims + layout.rank},
                          {tensor.dims, tensor.dims + tensor.rank},
                          {}});
     }
-    EDGE_TRY(choose_shapes(options, shapes, &warnings));
+    return edge::choose_shapes(options, &shapes_, &warnings);
+  }
+
+  Status resize_inputs() {
     for (size_t i = 0; i < inputs_.size(); ++i) {
-      const InputShape &input = (*shapes)[i];
+      const InputShape &input = shapes_[i];
       edge_tensor &tensor = inputs_[i].described;
       tensor.rank = static_cast<int32_t>(input.wanted.size());
       std::copy(input.wanted.begin(), input.wanted.end(), tensor.dims);
@@ -648,10 +678,13 @@ class LitertEngine final : public Engine {
   litert::Model *model_ = nullptr;
   litert::Options *options_ = nullptr;
   litert::CompiledModel *compiled_ = nullptr;
+  std::unique_ptr<Observer> observer_;
   size_t signature_ = 0;
+  std::string path_;
   std::string open_output_hint_;  // LiteRT takes no output whose shape only invoke knows
   std::vector<Port> inputs_;      // both in the order of the subgraph
   std::vector<Port> outputs_;
+  std::vector<InputShape> shapes_;  // of the inputs
   std::vector<std::unique_ptr<void, Free>> memories_;
   std::vector<litert::TensorBuffer *> input_buffers_;
   std::vector<litert::TensorBuffer *> output_buffers_;

@@ -153,6 +153,11 @@ class TensorflowEngine final : public Engine {
     return failed(EDGE_RUNTIME, "the runtime failed to invoke the model").code();
   }
 
+  Status resize(int32_t batch) override {
+    EDGE_TRY(choose_batch(batch, &shapes_));
+    return make_inputs();
+  }
+
  private:
   Status failed(edge_status code, const char *what) const {
     const std::string message = api_.message(status_);
@@ -250,7 +255,6 @@ class TensorflowEngine final : public Engine {
   }
 
   Status allocate(const edge_options &options) {
-    std::vector<InputShape> shapes;
     for (const Port &port : inputs_) {
       const SignatureTensor &of = port.of;
       if (of.unknown_rank) {
@@ -265,26 +269,10 @@ class TensorflowEngine final : public Engine {
       if (!open.empty() && open[0] < 0) open[0] = 1;
       std::vector<int32_t> present = open;
       for (int32_t &axis : present) axis = axis < 0 ? 1 : axis;
-      shapes.push_back({of.name.c_str(), present, open, {}});
+      shapes_.push_back({of.name.c_str(), present, open, {}});
     }
-    EDGE_TRY(choose_shapes(options, &shapes, &warnings));
-    for (size_t i = 0; i < inputs_.size(); ++i) {
-      Port &port = inputs_[i];
-      const InputShape &shape = shapes[i];
-      for (size_t axis = 0; axis < shape.wanted.size(); ++axis) {
-        const int64_t exported = port.of.dims[axis];
-        if (exported >= 0 && exported != shape.wanted[axis]) return refuse_shape(shape);
-      }
-      describe(port.of, shape.wanted, &port.described);
-      const std::vector<int64_t> dims(shape.wanted.begin(), shape.wanted.end());
-      port.tensor = api_.create_tensor(port.of.dtype, dims.data(), static_cast<int>(dims.size()),
-                                       static_cast<size_t>(port.described.size_bytes));
-      if (port.tensor == nullptr) {
-        return fail(EDGE_NO_MEMORY, "no memory for input '%s'", port.of.name.c_str());
-      }
-      memset(api_.data(port.tensor), 0, static_cast<size_t>(port.described.size_bytes));
-      values_.push_back(port.tensor);
-    }
+    EDGE_TRY(choose_shapes(options, &shapes_, &warnings));
+    EDGE_TRY(make_inputs());
     for (Port &port : outputs_) {
       std::vector<int32_t> dims(port.of.dims.begin(), port.of.dims.end());
       if (dims.size() > EDGE_MAX_RANK) {
@@ -294,6 +282,30 @@ class TensorflowEngine final : public Engine {
       describe(port.of, dims, &port.described);
     }
     results_.resize(outputs_.size());
+    return Status();
+  }
+
+  // Tensors of the shapes that are wanted.
+  Status make_inputs() {
+    values_.clear();
+    for (size_t i = 0; i < inputs_.size(); ++i) {
+      Port &port = inputs_[i];
+      const InputShape &shape = shapes_[i];
+      for (size_t axis = 0; axis < shape.wanted.size(); ++axis) {
+        const int64_t exported = port.of.dims[axis];
+        if (exported >= 0 && exported != shape.wanted[axis]) return refuse_shape(shape);
+      }
+      describe(port.of, shape.wanted, &port.described);
+      if (port.tensor != nullptr) api_.destroy_tensor(std::exchange(port.tensor, nullptr));
+      const std::vector<int64_t> dims(shape.wanted.begin(), shape.wanted.end());
+      port.tensor = api_.create_tensor(port.of.dtype, dims.data(), static_cast<int>(dims.size()),
+                                       static_cast<size_t>(port.described.size_bytes));
+      if (port.tensor == nullptr) {
+        return fail(EDGE_NO_MEMORY, "no memory for input '%s'", port.of.name.c_str());
+      }
+      memset(api_.data(port.tensor), 0, static_cast<size_t>(port.described.size_bytes));
+      values_.push_back(port.tensor);
+    }
     return Status();
   }
 
@@ -315,6 +327,7 @@ class TensorflowEngine final : public Engine {
   tensorflow::Session *session_ = nullptr;
   std::vector<Port> inputs_;
   std::vector<Port> outputs_;
+  std::vector<InputShape> shapes_;  // of the inputs
   std::vector<tensorflow::Output> feeds_;
   std::vector<tensorflow::Output> fetches_;
   std::vector<tensorflow::Tensor *> values_;

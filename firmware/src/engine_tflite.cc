@@ -133,6 +133,18 @@ class TfliteEngine final : public Engine {
     return explain_ops(ops_, told).code();
   }
 
+  // Delegates are asked anew by the runtime itself.
+  Status resize(int32_t batch) override {
+    const Status status = [&] {
+      EDGE_TRY(choose_batch(batch, &shapes_));
+      EDGE_TRY(resize_inputs());
+      EDGE_TRY(allocate());
+      return zero_inputs();
+    }();
+    if (status.ok()) return status;
+    return explain_ops(ops_, explain(status, std::exchange(reported_, {}), path_.c_str()));
+  }
+
  private:
   // What the runtime says during the action goes into the log, and into a failure's message.
   template <typename Action>
@@ -227,7 +239,8 @@ class TfliteEngine final : public Engine {
         return fail(EDGE_RUNTIME, "the runtime can't run %s", options.model_path);
       }
       if (options.signature != nullptr) EDGE_TRY(choose_signature(options.signature));
-      EDGE_TRY(resize_inputs(options));
+      EDGE_TRY(choose_shapes(options));
+      EDGE_TRY(resize_inputs());
       if (api_.modify_with_delegate == nullptr) return Status();
       if (ops_.loaded() && api_.modify_with_delegate(interpreter_, ops_.get()) != 0) {
         return fail(EDGE_RUNTIME, "the runtime doesn't take the kernels of %s", options.ops_path);
@@ -242,11 +255,7 @@ class TfliteEngine final : public Engine {
       }
       return Status();
     }));
-    EDGE_TRY(step(EDGE_COLD_ALLOCATE, "allocating the tensors", [&] {
-      const tflite::Result result = runner_ == nullptr ? api_.allocate_tensors(interpreter_)
-                                                       : api_.signature_allocate(runner_);
-      return result == 0 ? Status() : refuse_shapes(options.model_path, shapes_);
-    }));
+    EDGE_TRY(step(EDGE_COLD_ALLOCATE, "allocating the tensors", [&] { return allocate(); }));
     taken.tell(this);
     return zero_inputs();
   }
@@ -314,13 +323,22 @@ class TfliteEngine final : public Engine {
     return no_signature(key, known);
   }
 
-  Status resize_inputs(const edge_options &options) {
+  Status allocate() {
+    const tflite::Result result =
+        runner_ == nullptr ? api_.allocate_tensors(interpreter_) : api_.signature_allocate(runner_);
+    return result == 0 ? Status() : refuse_shapes(path_.c_str(), shapes_);
+  }
+
+  Status choose_shapes(const edge_options &options) {
     for (int32_t i = 0; i < input_count(); ++i) {
       const tflite::Tensor *tensor = input_tensor(i);
       if (tensor == nullptr) return fail(EDGE_BAD_MODEL, "%s lacks input %d", path_.c_str(), i);
       shapes_.push_back({input_name(i), dims_of(tensor), open_dims_of(tensor), {}});
     }
-    EDGE_TRY(choose_shapes(options, &shapes_, &shape_warnings_));
+    return edge::choose_shapes(options, &shapes_, &shape_warnings_);
+  }
+
+  Status resize_inputs() {
     int32_t index = 0;
     for (const InputShape &input : shapes_) {
       const int32_t i = index++;

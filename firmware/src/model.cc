@@ -174,6 +174,18 @@ int32_t edge_model_invoke(edge_model *model) {
   return model->engine->invoke();
 }
 
+int32_t edge_model_resize(edge_model *model, int32_t batch, uint64_t *elapsed_ns) {
+  if (batch < 1) return edge::fail(EDGE_USAGE, "a batch has 1 sample or more").code();
+  const edge::RuntimeCall call("resizing the inputs");
+  edge::StderrCapture capture;
+  const uint64_t begin = edge::clock_ns();
+  const edge::Status status = model->engine->resize(batch);
+  *elapsed_ns = edge::clock_ns() - begin;
+  const std::string said = capture.finish();
+  model->engine->runtime_log += said;
+  return status.ok() ? EDGE_OK : edge::explain(status, said, model->path.c_str()).code();
+}
+
 void edge_model_cold_start(const edge_model *model, edge_cold_start *cold_start) {
   *cold_start = model->engine->cold_start;
 }

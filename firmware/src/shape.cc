@@ -37,6 +37,17 @@ Status check(const InputShape &input) {
               input.name, text.c_str());
 }
 
+Status set_batch(int32_t batch, std::vector<InputShape> *inputs) {
+  bool any = false;
+  for (InputShape &input : *inputs) {
+    if (!input.batched) continue;
+    input.wanted[0] = batch;
+    any = true;
+  }
+  if (any) return Status();
+  return fail(EDGE_BAD_INPUT, "there is no input left whose first axis the batch could be");
+}
+
 bool leaves_open(const InputShape &input, size_t covered) {
   return input.open.size() > covered &&
          std::find(input.open.begin() + static_cast<ptrdiff_t>(covered), input.open.end(), -1) !=
@@ -47,8 +58,10 @@ bool leaves_open(const InputShape &input, size_t covered) {
 
 Status choose_shapes(const edge_options &options, std::vector<InputShape> *inputs,
                      std::vector<std::string> *warnings) {
-  std::vector<bool> given(inputs->size());
-  for (InputShape &input : *inputs) input.wanted = closed(input.present);
+  for (InputShape &input : *inputs) {
+    input.wanted = closed(input.present);
+    input.batched = !input.wanted.empty();
+  }
   for (int32_t i = 0; i < options.shape_count; ++i) {
     const edge_shape &shape = options.shapes[i];
     const auto found = std::find_if(inputs->begin(), inputs->end(), [&](const InputShape &input) {
@@ -59,24 +72,25 @@ Status choose_shapes(const edge_options &options, std::vector<InputShape> *input
                   "there is no input '%s' to give a shape; the model's inputs are %s", shape.name,
                   names_of(*inputs).c_str());
     }
-    given[static_cast<size_t>(found - inputs->begin())] = true;
+    found->batched = false;
     found->wanted.assign(shape.dims, shape.dims + shape.rank);
   }
-  bool batched = false;
-  for (size_t i = 0; i < inputs->size(); ++i) {
-    InputShape &input = (*inputs)[i];
-    if (options.batch != 0 && !given[i] && !input.wanted.empty()) {
-      input.wanted[0] = options.batch;
-      batched = true;
-    }
+  if (options.batch != 0) EDGE_TRY(set_batch(options.batch, inputs));
+  for (const InputShape &input : *inputs) {
     EDGE_TRY(check(input));
-    if (given[i] || !leaves_open(input, options.batch != 0 ? 1 : 0)) continue;
+    if (!input.batched || !leaves_open(input, options.batch != 0 ? 1 : 0)) continue;
     warnings->push_back(std::string("the model leaves axes of input '") + input.name + "' open, " +
                         shape_text(input.open) + ": it runs with " + shape_text(input.wanted) +
                         "; give --batch or --shape for others");
   }
-  if (options.batch == 0 || batched) return Status();
-  return fail(EDGE_BAD_INPUT, "there is no input left whose first axis the batch could be");
+  return Status();
+}
+
+Status choose_batch(int32_t batch, std::vector<InputShape> *inputs) {
+  for (InputShape &input : *inputs) input.present = input.wanted;
+  EDGE_TRY(set_batch(batch, inputs));
+  for (const InputShape &input : *inputs) EDGE_TRY(check(input));
+  return Status();
 }
 
 Status refuse_shape(const InputShape &input) {

@@ -242,6 +242,42 @@ TEST(engine, shapes) {
               "can't take the shape [2, 4] of input 'x': num_elements != 4");
 }
 
+TEST(engine, another_batch_while_the_model_is_open) {
+  uint64_t elapsed_ns = 0;
+  for (const char *signature : {static_cast<const char *>(nullptr), "double"}) {
+    Setting setting("two_inputs signatures");
+    setting.signature = signature;
+    setting.shapes = {{signature != nullptr ? "in_q" : "q", 2, {3, 3}}};
+    CHECK(setting.open().ok());
+    edge_model *model = setting.handle.get();
+    float in[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+    float out[16] = {};
+    CHECK(edge_model_set_input(model, 0, in, 16) == EDGE_OK);
+    CHECK(edge_model_resize(model, 4, &elapsed_ns) == EDGE_OK && elapsed_ns > 0);
+    edge_tensor tensor;
+    CHECK(edge_model_input(model, 0, &tensor) == EDGE_OK && tensor.dims[0] == 4);
+    // A shape that was asked for stays.
+    CHECK(edge_model_input(model, 1, &tensor) == EDGE_OK && tensor.dims[0] == 3);
+    CHECK(edge_model_invoke(model) == EDGE_OK);
+    CHECK(edge_model_get_output(model, 0, out, sizeof out) == EDGE_OK && out[0] == 0);
+    CHECK(edge_model_set_input(model, 0, in, sizeof in) == EDGE_OK);
+    CHECK(edge_model_invoke(model) == EDGE_OK);
+    CHECK(edge_model_get_output(model, 0, out, sizeof out) == EDGE_OK && out[15] == 32);
+    CHECK(edge_model_resize(model, 2, &elapsed_ns) == EDGE_OK);
+    CHECK(edge_model_input(model, 0, &tensor) == EDGE_OK && tensor.size_bytes == 32);
+
+    CHECK_FAILS(Status(edge_model_resize(model, 0, &elapsed_ns)), EDGE_USAGE,
+                "a batch has 1 sample or more");
+    CHECK_FAILS(Status(edge_model_resize(model, 9, &elapsed_ns)), EDGE_BAD_INPUT,
+                "can't take the shape [9, 4]: I don't stretch that far");
+  }
+  Setting setting("");
+  setting.shapes = {{"x", 2, {1, 4}}};
+  CHECK(setting.open().ok());
+  CHECK_FAILS(Status(edge_model_resize(setting.handle.get(), 2, &elapsed_ns)), EDGE_BAD_INPUT,
+              "no input left whose first axis the batch could be");
+}
+
 TEST(engine, open_axes_are_named) {
   Setting setting("open_axes");
   CHECK(setting.open().ok());

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import platform
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from edge import agreement, board, build, emulator, image, reference, runtime, session, tiny
+from edge import abi, agreement, board, build, emulator, image, reference, runtime, session, tiny
 from edge.options import Options, Shape
 from edge.reference import Arrays
 from examples.digits import dataset
@@ -44,6 +45,11 @@ def library() -> Path:
 def runner(library: Path) -> LitertRunner:
     runner = build.runner(board.load("localhost"), print).runner
     return LitertRunner([str(runner.path)], library)
+
+
+@pytest.fixture(scope="session")
+def host() -> abi.Library:
+    return build.host_library(print)
 
 
 CORTEX_A72 = """processor : 0
@@ -170,6 +176,65 @@ def test_bench(runner: LitertRunner, tmp_path: Path) -> None:
         *("--count", "20", "--warmup", "1", "--warmup-ms", "0", "--threads", "2"),
     )
     assert (report["samples"], report["threads"]) == (20, 2)
+    assert report["resizes"] is None
+
+
+def test_bench_times_another_batch_and_back(runner: LitertRunner, tmp_path: Path) -> None:
+    few = ("--samples", tmp_path / "s.bin", "--count", "5", "--warmup-ms", "0", "--resizes", "3")
+    report = runner.report("bench", *runner.model(), *few, "--batch", "4")
+    resizes = report["resizes"]
+    assert (resizes["other_batch"], resizes["refusal"]) == (1, None)
+    assert report["inputs"][0]["shape"] == [4, 64]
+    assert [len(resizes[key]) for key in ("resize_ns", "first_invoke_ns")] == [3, 3]
+    assert all(time_ns > 0 for time_ns in resizes["resize_ns"] + resizes["first_invoke_ns"])
+    fixed = runner.model(MODELS / "cnn-int8.tflite")
+    resizes = runner.report("bench", *fixed, *few, "--batch", "1")["resizes"]
+    assert (resizes["other_batch"], resizes["resize_ns"]) == (2, [])
+    assert "can't take the shape [2, 8, 8, 1]" in resizes["refusal"]
+    assert "failed to prepare" in resizes["refusal"]  # the runtime's own words
+    runner.fails(2, "--resizes needs --batch", "bench", *runner.model(), *few)
+
+
+@pytest.mark.parametrize("name", ["mlp-float32", "mlp-int8"])
+def test_another_batch_gives_what_opening_with_it_gives(
+    library: Path, name: str, host: abi.Library
+) -> None:
+    images = np.random.default_rng(3).random((9, 64), np.float32)
+    if "int8" in name:
+        images = (images * 255 - 128).astype(np.int8)
+    with opened(host, library, MODELS / f"{name}.tflite", 2) as model:
+        called(host, model, images[:2])
+        for batch in (9, 1, 5):
+            assert host.lib.edge_model_resize(model, batch, abi.ffi().new("uint64_t *")) == 0
+            got = called(host, model, images[:batch])
+            with opened(host, library, MODELS / f"{name}.tflite", batch) as fresh:
+                np.testing.assert_array_equal(got, called(host, fresh, images[:batch]))
+
+
+@contextlib.contextmanager
+def opened(host: abi.Library, library: Path, model: Path, batch: int) -> Iterator[Any]:
+    ffi = abi.ffi()
+    paths = [ffi.new("char[]", str(each).encode()) for each in (library, model)]
+    options = ffi.new("edge_options *", {"engine": 1, "threads": 1, "use_xnnpack": 1})
+    options.library_path, options.model_path, options.batch = *paths, batch
+    handle = ffi.new("edge_model **")
+    assert host.lib.edge_model_open(options, handle) == 0, ffi.string(host.lib.edge_error())
+    try:
+        yield handle[0]
+    finally:
+        host.lib.edge_model_close(handle[0])
+
+
+def called(host: abi.Library, model: Any, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    ffi, tensor = abi.ffi(), abi.ffi().new("edge_tensor *")
+    data = ffi.from_buffer(np.ascontiguousarray(array))
+    assert host.lib.edge_model_set_input(model, 0, data, len(data)) == 0
+    assert host.lib.edge_model_invoke(model) == 0
+    assert host.lib.edge_model_output(model, 0, tensor) == 0
+    result = np.empty(tuple(tensor.dims[0 : tensor.rank]), array.dtype)
+    assert result.nbytes == tensor.size_bytes
+    assert host.lib.edge_model_get_output(model, 0, ffi.from_buffer(result), result.nbytes) == 0
+    return result
 
 
 # ---- what models can be ------------------------------------------------------------------------
@@ -335,6 +400,10 @@ def test_clean_under_sanitizers(library: Path, tmp_path: Path) -> None:
     runner = LitertRunner([str(sanitized_tree("edge-run") / "edge-run")], library)
     agrees(runner, written(tmp_path, tiny.several()), tmp_path)
     agrees(runner, written(tmp_path, tiny.dynamic()), tmp_path, Options(batch=3))
+    resized = ("--batch", "3", "--resizes", "2", "--samples", tmp_path / "s.bin", "--count", "5")
+    for name in ("mlp-float32", "mlp-int8"):  # XNNPACK and the observer are asked once more
+        model = runner.model(MODELS / f"{name}.tflite")
+        assert runner.report("bench", *model, *resized)["resizes"]["refusal"] is None
     runner.fails(6, "NobodyHasThis", *("infer", *runner.model(written(tmp_path, tiny.custom_op()))))
 
 

@@ -203,6 +203,8 @@ def test_a_graph_that_only_pythons_runner_reaches(here: Board, model: Path) -> N
     words = ("--model", model, "--signature", "add", "--samples", here.folder / "s.bin")
     report = here.run("bench", *words, "--count", 3, "--warmup-ms", 0)
     assert any("signature runner" in text for text in report["warnings"])
+    again = here.run("bench", *words, "--count", 3, "--warmup-ms", 0, "--batch", 1, "--resizes", 1)
+    assert "which resizes during the call" in again["resizes"]["refusal"]
     assert "signature runner" in here.fails("EDGE_USAGE", "bench", *words, "--engine", "native")
 
 
@@ -443,6 +445,28 @@ def test_bench_records_and_reports(here: Board, library: abi.Library, engine: st
     assert report["cold_start"]["first_invoke_ns"] > 0
     assert report["warmup"] >= 5
     assert math.isfinite(float(np.median(recorded.latency_ns)))
+
+
+def test_another_batch_and_back(either: Board) -> None:
+    engines = ["python", "native"] if either.runtime.native_symbol else ["python"]
+    for engine in engines:
+        changes_batch(either, engine)
+
+
+def changes_batch(either: Board, engine: str) -> None:
+    few = ("--count", 5, "--warmup-ms", 0, "--resizes", 3, "--samples", either.folder / "r.bin")
+    words = ("bench", "--engine", engine, *few)
+    report = either.run(*words, "--model", MODELS / "mlp-int8.tflite", "--batch", 4)
+    resizes = report["resizes"]
+    assert (resizes["other_batch"], resizes["refusal"]) == (1, None)
+    assert report["inputs"][0]["shape"] == [4, 64]
+    assert [len(resizes[key]) for key in ("resize_ns", "first_invoke_ns")] == [3, 3]
+    assert all(time_ns > 0 for time_ns in resizes["resize_ns"] + resizes["first_invoke_ns"])
+    fixed = ("--model", MODELS / "cnn-int8.tflite")
+    resizes = either.run(*words, *fixed, "--batch", 1)["resizes"]
+    assert (resizes["other_batch"], resizes["resize_ns"]) == (2, [])
+    assert "can't take the shape [2, 8, 8, 1]" in resizes["refusal"]
+    assert "--resizes needs --batch" in either.fails("EDGE_USAGE", *words, *fixed)
 
 
 def test_a_sample_may_be_a_whole_call(here: Board, library: abi.Library) -> None:

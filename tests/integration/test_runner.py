@@ -827,8 +827,11 @@ def test_bench_on_the_real_runtime(board_runner: Runner, tmp_path: Path) -> None
     report = board_runner.report(
         *("bench", *board_runner.model(), "--samples", tmp_path / "s.bin"),
         *("--count", "20", "--warmup", "1", "--warmup-ms", "0"),
+        *("--batch", "4", "--resizes", "3"),
     )
     assert report["samples"] == 20
+    assert report["resizes"]["refusal"] is None
+    assert len(report["resizes"]["first_invoke_ns"]) == len(report["resizes"]["resize_ns"]) == 3
 
 
 # ---- every kind of model, on the real runtime ---------------------------------------------------

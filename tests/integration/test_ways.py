@@ -305,3 +305,9 @@ def test_a_sweep_measures_each_size_and_notes_what_is_refused(
     assert points[1].run is not None
     assert points[1].run.report["outputs"][0]["shape"] == [3, 10]
     assert "can't take the shape [3, 8, 8, 1]" in points[3].refusal
+    for point in points[:2]:
+        assert point.resize_ns is not None and point.resize_ns > 0
+        assert point.then_invoke_ns is not None and point.then_invoke_ns > 0
+        assert not point.resize_refusal
+    assert (points[2].resize_ns, points[3].resize_ns) == (None, None)
+    assert "can't take the shape [2, 8, 8, 1]" in points[2].resize_refusal

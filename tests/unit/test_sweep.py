@@ -15,15 +15,44 @@ from tests.unit import test_run
 @pytest.fixture
 def points() -> tuple[Point, ...]:
     run = test_run.made(np.full(200, 2000.0))
-    run.report["cold_start"].update({"allocate_tensors_ns": 5000, "first_invoke_ns": 7000})
+    run.report["resizes"] = {"refusal": None, "resize_ns": [6000, 5000, 90000]}
+    run.report["resizes"]["first_invoke_ns"] = [7000, 6000, 90000]
     refused = Point("m.tflite", "tflite", 8, None, "can't take the shape [8, 4]")
     return (Point("m.tflite", "tflite", 4, run), refused)
 
 
 def test_throughput_counts_the_elements_of_a_batch(points: tuple[Point, ...]) -> None:
     assert points[0].samples_per_s == pytest.approx(4 / 2e-6)
-    assert (points[0].allocate_ns, points[0].first_invoke_ns) == (5000, 7000)
-    assert (points[1].samples_per_s, points[1].allocate_ns) == (None, 0)
+    assert points[1].samples_per_s is None
+
+
+def test_coming_from_another_size_costs_the_median(points: tuple[Point, ...]) -> None:
+    assert (points[0].resize_ns, points[0].then_invoke_ns) == (6000, 7000)
+    assert (points[1].resize_ns, points[1].then_invoke_ns) == (None, None)
+    table = sweep_report.sweep_table(points, "board")
+    columns = {str(each.header): list(each.cells) for each in table.columns}
+    assert (columns["resize"], columns["then invoke"]) == (["6.00 µs", ""], ["7.00 µs", ""])
+    ran, refused = sweep_report.sweep_json(points)
+    assert (ran["resize_ns"], ran["then_invoke_ns"]) == (6000, 7000)
+    assert (refused["resize_ns"], refused["then_invoke_ns"]) == (None, None)
+
+
+def test_a_size_that_stays_once_a_model_is_open(points: tuple[Point, ...]) -> None:
+    assert points[0].run is not None
+    points[0].run.report["resizes"] = {
+        "refusal": "can't take the shape [1, 4]",
+        "resize_ns": [],
+        "first_invoke_ns": [],
+    }
+    assert points[0].resize_ns is None
+    said = "not resized: can't take the shape [1, 4]: m.tflite, tflite, batch 4"
+    assert said in sweep_report.sweep_lines(points)
+
+
+def test_an_earlier_run_knows_nothing_of_resizing(points: tuple[Point, ...]) -> None:
+    assert points[0].run is not None
+    del points[0].run.report["resizes"]
+    assert (points[0].resize_ns, points[0].resize_refusal) == (None, "")
 
 
 def test_a_size_that_was_refused_is_a_row_without_figures(points: tuple[Point, ...]) -> None:
