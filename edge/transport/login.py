@@ -40,6 +40,7 @@ class Login(AuthStrategy):
     :ivar tried: what was offered or passed over, for a message.
     :ivar locked: a key file was passed over for its passphrase.
     :ivar stale: a certificate was offered that is no use as it is.
+    :ivar silent: the last offer got no answer at all.
     """
 
     def __init__(self, target: SshTarget) -> None:
@@ -54,8 +55,21 @@ class Login(AuthStrategy):
         self.tried: list[str] = []
         self.locked = False
         self.stale = False
+        self.silent = False
 
     def get_sources(self) -> Iterator[AuthSource]:
+        """What is offered, one after the other, until one is taken or gets no answer.
+
+        Behind a link that was cut each further offer would wait as long as the first.
+        """
+        for source in self._offers():
+            began = time.monotonic()
+            yield source
+            self.silent = time.monotonic() - began >= AGENT_TIMEOUT_S
+            if self.silent:
+                return
+
+    def _offers(self) -> Iterator[AuthSource]:
         # Small boards let root in without anything.
         yield NoneAuth(self._target.user)
         held = self._agent_keys()

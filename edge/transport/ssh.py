@@ -321,6 +321,11 @@ def _unknown_jump(target: SshTarget) -> str:
 
 
 def _no_login(target: SshTarget, login: Login, error: Exception, proxy_said: str) -> str:
+    if login.silent:
+        return (
+            f"{target.address} connected, and gave no answer to a login for {AGENT_TIMEOUT_S:g} s: "
+            "the link was cut, or an ssh-agent waits to be touched; then try again"
+        )
     if isinstance(error, paramiko.AuthenticationException) or login.tried:
         tried = ", ".join(login.tried) or "nothing: no key and no agent"
         copy = f"ssh-copy-id -p {target.port} {target.user}@{target.hostname}"

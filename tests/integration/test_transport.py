@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge.errors import BoardError, HostError, UnreachableError, UsageError
-from edge.transport import Transport, ssh
+from edge.transport import Transport, login, ssh
 from edge.transport.emulated import EmulatedTransport
 from edge.transport.local import LocalTransport
 from edge.transport.ssh import SshTarget, SshTransport
@@ -429,6 +429,42 @@ def test_a_server_that_says_nothing_meets_the_deadline() -> None:
         with _raises(UnreachableError, "no board answers"):
             ssh.connect(SshTarget("127.0.0.1", "pi", port=mute.getsockname()[1]), timeout_s=1)
         assert time.monotonic() - began < 5
+
+
+def test_a_link_that_is_cut_during_the_login_is_waited_for_once(
+    own_sshd: Callable[..., Sshd], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not once for each key."""
+    server = own_sshd()
+    keys = tuple(keygen(tmp_path / f"key{number}") for number in range(3))
+    target = replace(server.target, identity_files=keys)
+    for module in (login, ssh):
+        monkeypatch.setattr(module, "AGENT_TIMEOUT_S", 1.0)
+    offers: list[str] = []
+    stopped: list[int] = []
+
+    def silence(transport: paramiko.Transport, user: str) -> None:
+        offers.append("none")
+        for pid in server.sessions():
+            stopped.extend((pid, *children(pid)))
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        ask(transport, user)
+
+    def offered(transport: paramiko.Transport, user: str, key: paramiko.PKey) -> list[str]:
+        offers.append(key.get_name())
+        return offer(transport, user, key)
+
+    ask, offer = paramiko.Transport.auth_none, paramiko.Transport.auth_publickey
+    monkeypatch.setattr(paramiko.Transport, "auth_none", silence)
+    monkeypatch.setattr(paramiko.Transport, "auth_publickey", offered)
+    try:
+        with _raises(UnreachableError, "gave no answer to a login for 1 s", "the link was cut"):
+            ssh.connect(target)
+        assert offers == ["none"] and stopped
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
 
 
 def _ssh_config(folder: Path, body: str) -> Path:
