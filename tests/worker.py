@@ -29,7 +29,11 @@ def settle() -> None:
     lab = home / "lab.toml"
     keep_apart(lab, home / "localhost")
     os.environ.update(
-        {"EDGE_TEST_WORKER": worker, "XDG_CACHE_HOME": str(home), "EDGE_LAB": str(lab)}
+        {
+            **{"EDGE_TEST_WORKER": worker, "XDG_CACHE_HOME": str(home), "EDGE_LAB": str(lab)},
+            # For tests that call zig by themselves: its C library takes a minute to compile.
+            "ZIG_GLOBAL_CACHE_DIR": str(layout.builds_dir() / "zig"),
+        }
     )
 
 
