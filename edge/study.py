@@ -85,6 +85,8 @@ class Study:
     """What was asked on a board, and what came of it.
 
     :ivar emulated: its times say nothing about a real board.
+    :ivar rounds: that were measured, of ``most`` that were asked for; fewer if the next one would
+        have ended after ``longest_s``.
     :ivar measured: the figures of each cell that could be measured.
     :ivar refused: the other cells, and why.
     :ivar left_out: models that were not asked about, and why.
@@ -108,6 +110,8 @@ class Study:
     left_out: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     folder: str = ""
+    most: int = 0
+    longest_s: float = 0.0
     busy: tuple[float, ...] = ()
 
 
@@ -481,6 +485,8 @@ def run(
         remarks=tuple(line for cell, found in runs.items() for line in troubles(found, cell.name)),
         busy=tuple(busy),
         folder=next((f[0].id.rpartition("/")[0] for f in runs.values() if f), ""),
+        most=asked.rounds,
+        longest_s=asked.longest_s,
     )
 
 

@@ -97,7 +97,8 @@ def blocks(study: Study) -> list[Block]:
     made: list[Block] = [
         Heading(f"{study.board}{label}: what people say, and what was measured", 1),
         f"{study.target}, {study.system or 'of an unknown system'}, {study.measured_at}: "
-        f"{len(study.measured)} cells in {study.rounds} rounds, in random order.",
+        f"{len(study.measured)} cells in {study.rounds} rounds, in random order"
+        f"{_cut_short(study)}.",
     ]
     if study.emulated:
         made.append(
@@ -134,6 +135,15 @@ def blocks(study: Study) -> list[Block]:
             made.append(f"- and {more} more: `--json` has all of them")
     kept = f"; the rounds are kept as {study.folder}" if study.folder else ""
     return [*made, Heading("Again", 2), f"`{study.command}`{kept}"]
+
+
+def _cut_short(study: Study) -> str:
+    if not 0 < study.rounds < study.most:
+        return ""
+    return (
+        f"; of the {study.most} asked for, the next would have ended later than after "
+        f"{study.longest_s / 60:.3g} minutes (`--longest`)"
+    )
 
 
 def _company(study: Study) -> str:
@@ -436,6 +446,7 @@ def study_json(study: Study) -> dict[str, Any]:
             for key in ("board", "target", "system", "emulated", "measured_at", "command")
         },
         "rounds": study.rounds,
+        "rounds_asked": study.most,
         "busy": list(study.busy),
         "folder": study.folder,
         "models": [

@@ -202,6 +202,16 @@ def sections(text: str) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
+@pytest.mark.parametrize("asked, said", [(studies.ROUNDS, False), (studies.ROUNDS + 4, True)])
+def test_a_study_that_ended_early_says_why(in_folder: Path, asked: int, said: bool) -> None:
+    found = dataclasses.replace(made(in_folder), most=asked, longest_s=780.0)
+    line = next(line for line in report.markdown(found).splitlines() if " rounds, " in line)
+    assert line.endswith("in random order.") is not said
+    why = f"; of the {asked} asked for, the next would have ended later than after 13 minutes"
+    assert (why in line) is said
+    assert report.study_json(found)["rounds_asked"] == asked
+
+
 def test_every_sentence_follows_from_its_table(in_folder: Path) -> None:
     found = made(in_folder)
     text, told = report.markdown(found), report.study_json(found)
