@@ -1620,7 +1620,10 @@ def resizes(flags: Flags, model: Model) -> dict[str, Any] | None:
         if model.by_runner:
             what = f"signature '{model.signature}' runs through Python's signature runner"
             raise Failure(BAD_INPUT, f"{what}, which resizes during the call")
-        for _ in range(times):
+        start, longest_ns = clock_ns(), flags.number("--duration-ms") * 1000000
+        for number in range(times):
+            if number and longest_ns and clock_ns() - start >= longest_ns:
+                break
             model.change_batch(found["other_batch"])
             give_inputs(flags, model, own=False)
             model.invoke()

@@ -56,7 +56,8 @@ class Plan:
     :ivar timeout_s: after which the run is ended; what was recorded by then is kept.
     :ivar gc: Python's garbage collector may run while samples are taken (engine ``python``).
     :ivar call: an invocation is a whole call: copy in, invoke, copy out (engine ``python``).
-    :ivar resizes: times that the batch is changed to another and back after the last sample.
+    :ivar resizes: times, at most, that the batch is changed to another and back after the last
+        sample; after ``duration_s`` no further one begins.
     """
 
     count: int = 500

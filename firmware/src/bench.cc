@@ -40,7 +40,7 @@ after a crash. SIGINT, SIGTERM and SIGHUP end the run early and keep what was re
   --cpus LIST          run on these processors alone, such as 4-7 or 0,2
   --undisturbed        at the highest priority and in locked memory, as far as that is permitted
   --resizes N          afterwards, change to another batch and back so often, and time that (0);
-                       needs --batch
+                       once at least, then no more after --duration-ms; needs --batch
 )";
 
 struct BenchFlags {
@@ -201,7 +201,9 @@ Status change_batch(const BenchFlags &flags, uint64_t batch, bool own, edge_mode
 Status take_resizes(const BenchFlags &flags, edge_model *model, Resizes *taken) {
   const RuntimeCall call("invoking the model with another batch");
   taken->other_batch = flags.model.batch == 1 ? 2 : 1;
+  const uint64_t begin = clock_ns(), longest_ns = flags.duration_ms * 1000000;
   for (uint64_t i = 0; i < flags.resizes; ++i) {
+    if (i > 0 && longest_ns != 0 && clock_ns() - begin >= longest_ns) break;
     uint64_t resize_ns = 0, invoke_ns = 0;
     EDGE_TRY(change_batch(flags, taken->other_batch, false, model, &resize_ns, &invoke_ns));
     EDGE_TRY(change_batch(flags, flags.model.batch, true, model, &resize_ns, &invoke_ns));

@@ -187,6 +187,8 @@ def test_bench_times_another_batch_and_back(runner: LitertRunner, tmp_path: Path
     assert report["inputs"][0]["shape"] == [4, 64]
     assert [len(resizes[key]) for key in ("resize_ns", "first_invoke_ns")] == [3, 3]
     assert all(time_ns > 0 for time_ns in resizes["resize_ns"] + resizes["first_invoke_ns"])
+    brief = (*few[:-1], "1000", "--duration-ms", "1", "--batch", "4")
+    assert len(runner.report("bench", *runner.model(), *brief)["resizes"]["resize_ns"]) < 1000
     fixed = runner.model(MODELS / "cnn-int8.tflite")
     resizes = runner.report("bench", *fixed, *few, "--batch", "1")["resizes"]
     assert (resizes["other_batch"], resizes["resize_ns"]) == (2, [])

@@ -462,6 +462,8 @@ def changes_batch(either: Board, engine: str) -> None:
     assert report["inputs"][0]["shape"] == [4, 64]
     assert [len(resizes[key]) for key in ("resize_ns", "first_invoke_ns")] == [3, 3]
     assert all(time_ns > 0 for time_ns in resizes["resize_ns"] + resizes["first_invoke_ns"])
+    brief = ("--model", MODELS / "mlp-int8.tflite", "--batch", 4, "--duration-ms", 1)
+    assert len(either.run(*words, *brief, "--resizes", 1000)["resizes"]["resize_ns"]) < 1000
     fixed = ("--model", MODELS / "cnn-int8.tflite")
     resizes = either.run(*words, *fixed, "--batch", 1)["resizes"]
     assert (resizes["other_batch"], resizes["resize_ns"]) == (2, [])
