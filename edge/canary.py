@@ -25,6 +25,7 @@ from edge.stats import Ratio
 TOLERANCE = 0.10
 
 _ROUNDS = 7
+_MOST_ROUNDS = 4 * _ROUNDS
 _ROUND = Plan(count=400, duration_s=0.1, warmup=3)
 _ROUND_TIMEOUT_S = 120.0
 _MAX_MANIFEST_BYTES = 1 << 20
@@ -55,12 +56,18 @@ class Comparison:
         return self.ratio.low <= 1 + self.tolerance
 
     @property
+    def undecided(self) -> bool:
+        """What is allowed lies within the interval: it holds for want of proof."""
+        return self.ratio.low <= 1 + self.tolerance < self.ratio.high
+
+    @property
     def text(self) -> str:
         label = ", emulated: no speed of a real board" if self.emulated else ""
         return (
             f"{self.model} takes {self.ratio.value:.2f} [{self.ratio.low:.2f}, "
             f"{self.ratio.high:.2f}] times as long as in release {self.previous} "
             f"(allowed {1 + self.tolerance:.2f}{label})"
+            f"{'; the board is too busy to tell' if self.undecided else ''}"
         )
 
 
@@ -117,7 +124,7 @@ def compare(
                 progress(f"{name} of release {previous_id} can't be measured: {error}")
                 sides[1].median_ns()
                 continue
-            made = _compared(session, previous_id, name, sides, tolerance)
+            made = _compared(session, previous_id, name, sides, tolerance, progress)
             progress(made.text)
             found.append(made)
     return tuple(found)
@@ -139,21 +146,26 @@ def _compared(
     name: str,
     sides: tuple[_Side, _Side],
     tolerance: float,
+    progress: Callable[[str], None],
 ) -> Comparison:
     times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(_ROUNDS):
-        # Whichever goes first finds the board cooler and its caches colder.
-        for side in random.sample((0, 1), 2):
-            times[side].append(sides[side].median_ns())
-    return Comparison(
-        name,
-        previous_id,
-        stats.paired_ratio(times[1], times[0]),
-        stats.median(times[0]),
-        stats.median(times[1]),
-        tolerance,
-        session.board.emulated or session.facts.emulated,
-    )
+    while True:
+        for _ in range(_ROUNDS):
+            # Whichever goes first finds the board cooler and its caches colder.
+            for side in random.sample((0, 1), 2):
+                times[side].append(sides[side].median_ns())
+        made = Comparison(
+            name,
+            previous_id,
+            stats.paired_ratio(times[1], times[0]),
+            stats.median(times[0]),
+            stats.median(times[1]),
+            tolerance,
+            session.board.emulated or session.facts.emulated,
+        )
+        if not made.undecided or len(times[0]) >= _MOST_ROUNDS:
+            return made
+        progress(f"{name}: {len(times[0])} rounds do not tell, {_ROUNDS} more")
 
 
 @dataclass(frozen=True)

@@ -118,11 +118,22 @@ def test_a_model_that_became_slower_is_an_error_with_its_numbers(
 
 
 def test_only_an_interval_wholly_above_fails(bench: Bench, old: Release, new: Release) -> None:
-    noise = iter([900.0, 1500.0] * 20)
+    noise = iter([800.0, 1600.0] * 20)
     bench.time_of = lambda side: 1000.0 if side.release.id == old.id else next(noise)
     (found,) = bench.compare(new)
     assert found.ratio.value > 1.1 > found.ratio.low
     assert found.holds
+    assert found.text.endswith("; the board is too busy to tell")
+    assert len(bench.order) == 1 + 2 * 28
+
+
+def test_what_a_few_rounds_do_not_tell_more_do(bench: Bench, old: Release, new: Release) -> None:
+    times = iter([5000.0, 1e8, *[5000.0] * 40])
+    bench.time_of = lambda side: 1000.0 if side.release.id == old.id else next(times)
+    (found,) = bench.compare(new)
+    assert not found.holds and not found.undecided
+    assert 1 + 2 * 7 < len(bench.order) < 1 + 2 * 28
+    assert "b.tflite: 7 rounds do not tell, 7 more" in bench.said
 
 
 def test_an_emulated_boards_times_are_labelled(bench: Bench, new: Release) -> None:
