@@ -67,7 +67,7 @@ class Comparison:
             f"{self.model} takes {self.ratio.value:.2f} [{self.ratio.low:.2f}, "
             f"{self.ratio.high:.2f}] times as long as in release {self.previous} "
             f"(allowed {1 + self.tolerance:.2f}{label})"
-            f"{'; the board is too busy to tell' if self.undecided else ''}"
+            f"{'; whether that is more can not be told' if self.undecided else ''}"
         )
 
 

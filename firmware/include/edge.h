@@ -289,7 +289,8 @@ int32_t edge_model_set_input(edge_model *model, int32_t index, const void *data,
 int32_t edge_model_get_output(edge_model *model, int32_t index, void *data, uint64_t size_bytes);
 int32_t edge_model_invoke(edge_model *model);
 /* Another first axis, 1 or more, for every input that got no shape of its own, and tensors
- * allocated anew: inputs are zeroes then. After a failure the model can only be closed. */
+ * allocated anew: inputs are zeroes then. `elapsed_ns` is what that took. After a failure the model
+ * can only be closed. */
 int32_t edge_model_resize(edge_model *model, int32_t batch, uint64_t *elapsed_ns);
 void edge_model_cold_start(const edge_model *model, edge_cold_start *cold_start);
 void edge_model_delegation(const edge_model *model, edge_delegation *delegation);
