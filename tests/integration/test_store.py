@@ -47,9 +47,11 @@ def compile_store(target: Path, *flags: str) -> subprocess.CompletedProcess[str]
     if not compiler[0]:
         compiler = [sys.executable, "-m", "ziglang", "c++"]
     includes = [f"-I{FIRMWARE / name}" for name in ("include", "src")]
-    sources = [str(path) for name in SOURCES for path in sorted(FIRMWARE.glob(name))]
+    sources = [path for name in SOURCES for path in sorted(FIRMWARE.glob(name))]
+    # As one file, like CMake: headers are read once.
     return subprocess.run(
-        [*compiler, *FLAGS, *flags, *includes, *sources, "-o", str(target)],
+        [*compiler, *FLAGS, *flags, *includes, "-x", "c++", "-", "-o", str(target)],
+        input="".join(f'#include "{path}"\n' for path in sources),
         capture_output=True,
         text=True,
         timeout=900,
