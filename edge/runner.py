@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import math
+import re
 import uuid
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,12 @@ _SIGKILL = 9
 
 _TEXT_LIMIT = 100
 """Of a report that is none, in a message."""
+
+
+def plain(session: Session, message: str) -> str:
+    """What a runner said, without the board's name, and where a release lies there."""
+    release = rf"{re.escape(str(session.device.releases))}/[0-9a-f]+/models/"
+    return re.sub(release, "", message).removeprefix(f"{session.transport.name}: ")
 
 
 def argv(

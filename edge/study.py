@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -543,7 +542,7 @@ def _answers(
         except UnreachableError:
             raise
         except (UsageError, BoardError) as error:
-            yield Answer(cell.way, cell.subject, None, _plain(session, str(error)))
+            yield Answer(cell.way, cell.subject, None, runner.plain(session, str(error)))
         else:
             yield Answer(cell.way, cell.subject, found)
 
@@ -589,7 +588,7 @@ def _rounds(
 
     def leave_out(arm: int, error: EdgeError) -> None:
         # Of the letter that the arm has in the group nobody else knows.
-        refused[cells[arm]] = _plain(session, str(error).partition(": ")[2])
+        refused[cells[arm]] = runner.plain(session, str(error).partition(": ")[2])
         told.left_out(arm)
 
     def enough(medians: rounds.Medians) -> bool:
@@ -609,12 +608,6 @@ def _rounds(
         leave_out=leave_out,
     )
     return dict(zip(cells, found, strict=True))
-
-
-def _plain(session: Session, message: str) -> str:
-    """Without the board's name, and where a release lies there."""
-    release = rf"{re.escape(str(session.device.releases))}/[0-9a-f]+/models/"
-    return re.sub(release, "", message).removeprefix(f"{session.transport.name}: ")
 
 
 def _contender(cell: Cell, releases: _Releases, plan: Plan) -> Contender:
@@ -659,7 +652,7 @@ def _splits(
         except UnreachableError:
             raise
         except (UsageError, BoardError) as error:
-            refused |= {c: _plain(session, str(error)) for c in asked if c.subject == one}
+            refused |= {c: runner.plain(session, str(error)) for c in asked if c.subject == one}
             continue
         yield (way, one), found
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edge import abi, bench
+from edge import abi, bench, runner
 from edge.artifact import Artifact
 from edge.errors import UsageError
 from edge.release import Release
@@ -26,6 +26,7 @@ class Point:
 
     :ivar run: None if the engine refused the batch.
     :ivar refusal: in the engine's words; empty if it ran.
+    :ivar resize_refusal: why the size can't be changed while the model is open; empty if it can.
     """
 
     model: str
@@ -33,6 +34,7 @@ class Point:
     batch: int
     run: Run | None
     refusal: str = ""
+    resize_refusal: str = ""
 
     @property
     def samples_per_s(self) -> float | None:
@@ -54,19 +56,15 @@ class Point:
         """Of the first invocation after that, median; runtimes prepare much of it only then."""
         return self._median("first_invoke_ns")
 
-    @property
-    def resize_refusal(self) -> str:
-        """Why the size can't be changed while the model is open; empty if it can."""
-        return str(self._resizes.get("refusal") or "")
-
-    @property
-    def _resizes(self) -> dict[str, Any]:
-        found = self.run.report.get("resizes") if self.run is not None else None
-        return found if isinstance(found, dict) else {}
-
     def _median(self, key: str) -> float | None:
-        times_ns = self._resizes.get(key)
+        times_ns = _resizes(self.run).get(key) if self.run is not None else None
         return statistics.median(times_ns) if times_ns else None
+
+
+def _resizes(run: Run) -> dict[str, Any]:
+    """What it found of changing the size; a run of an earlier version has nothing of it."""
+    found = run.report.get("resizes")
+    return found if isinstance(found, dict) else {}
 
 
 def sizes(text: str) -> tuple[int, ...]:
@@ -103,12 +101,13 @@ def measure(
     for batch in batches:
         progress(f"batch {batch}")
         sized = replace(plan, options=replace(plan.options, batch=batch), resizes=_RESIZES)
-        name, run, refusal = model.path.name, None, ""
+        name, run, refusal, kept = model.path.name, None, "", ""
         try:
             run = bench.measure(session, release, model, sized, library, progress, command=command)
+            kept = runner.plain(session, str(_resizes(run).get("refusal") or ""))
         except UsageError as error:
-            refusal = str(error).removeprefix(f"{session.transport.name}: ")
-        points.append(Point(name, release.engine, batch, run, refusal))
+            refusal = runner.plain(session, str(error))
+        points.append(Point(name, release.engine, batch, run, refusal, kept))
     return tuple(points)
 
 

@@ -6,8 +6,10 @@ Everything heavier is imported by the task that needs it, so that listing the ta
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from collections.abc import Sequence
+from types import TracebackType
 
 from invoke.collection import Collection
 from invoke.program import Program
@@ -69,6 +71,18 @@ def _let_help_follow(words: Sequence[str]) -> None:
 
 
 _let_help_follow(sys.argv)
+
+
+def _end_with_the_reader(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """``invoke COMMAND --help | head``: help is printed by invoke, which would show a traceback."""
+    if issubclass(kind, BrokenPipeError):
+        os._exit(141)  # as a program that the signal ends; what is left to print has no reader
+    _before(kind, error, trace)
+
+
+_before, sys.excepthook = sys.excepthook, _end_with_the_reader
 
 
 def main() -> None:

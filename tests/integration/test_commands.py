@@ -189,6 +189,22 @@ def test_an_interrupt_leaves_nothing_behind(home: dict[str, str]) -> None:
     assert again.returncode == 0, again.stderr
 
 
+@pytest.mark.parametrize("words", ["boards --help", "--list", "boards --json"])
+def test_a_reader_that_leaves_is_no_traceback(home: dict[str, str], words: str) -> None:
+    invoke = Path(sys.executable).with_name("invoke")
+    with subprocess.Popen(
+        [str(invoke), *words.split()],
+        env={**home, "PYTHONUNBUFFERED": "1"},
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
 @pytest.mark.parametrize(
     ("words", "code", "expected"),
     [
