@@ -19,13 +19,14 @@ struct Counter {
   int signal_at = -1;
   int signal = SIGTERM;
   long sleep_ns = 0;
+  int sleep_at = 0;  // this call alone; 0: each one
 };
 
 int32_t count(void *context) {
   auto *counter = static_cast<Counter *>(context);
   ++counter->calls;
   if (counter->calls == counter->signal_at) raise(counter->signal);
-  if (counter->sleep_ns > 0) {
+  if (counter->sleep_ns > 0 && (counter->sleep_at == 0 || counter->calls == counter->sleep_at)) {
     const timespec pause = {0, counter->sleep_ns};
     nanosleep(&pause, nullptr);
   }
@@ -97,6 +98,19 @@ TEST(measure, short_functions_are_batched) {
   CHECK(measure(recorder, plan, count, &counter, &report).ok());
   CHECK(report.iterations > 1);
   CHECK(strcmp(report.ended_by, "count") == 0);
+  CHECK(edge_recorder_close(recorder) == EDGE_OK);
+}
+
+TEST(measure, a_trial_that_was_interrupted_does_not_decide) {
+  test::TemporaryFolder folder;
+  edge_recorder *recorder = open_recorder(folder.file("s.bin"), 10);
+  Counter counter;
+  counter.sleep_ns = 5000000;
+  counter.sleep_at = 4;  // the first one after warming up
+  const edge_plan plan = plan_of(10, 0);
+  MeasureReport report;
+  CHECK(measure(recorder, plan, count, &counter, &report).ok());
+  CHECK(report.iterations > 1);
   CHECK(edge_recorder_close(recorder) == EDGE_OK);
 }
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import ctypes
 import gc
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -254,6 +255,11 @@ def test_a_sample_spans_as_many_calls_as_take_long_enough() -> None:
     assert onboard.choose_iterations(lambda count: 10 * count, 2500)[0] == 250
     assert onboard.choose_iterations(lambda count: 100000 * count, 2500)[0] == 1
     assert onboard.choose_iterations(lambda _: 0, 2500)[0] == 2**30
+
+
+def test_a_call_that_was_interrupted_once_does_not_decide() -> None:
+    elapsed = itertools.chain([1_000_000], itertools.repeat(10))
+    assert onboard.choose_iterations(lambda count: count * next(elapsed), 2500)[0] == 250
 
 
 @pytest.mark.parametrize(
