@@ -101,13 +101,13 @@ def measure(
     for batch in batches:
         progress(f"batch {batch}")
         sized = replace(plan, options=replace(plan.options, batch=batch), resizes=_RESIZES)
-        name, run, refusal, kept = model.path.name, None, "", ""
+        run, refusal, stays = None, "", ""
         try:
             run = bench.measure(session, release, model, sized, library, progress, command=command)
-            kept = runner.plain(session, str(_resizes(run).get("refusal") or ""))
+            stays = runner.plain(session, _resizes(run).get("refusal") or "")
         except UsageError as error:
             refusal = runner.plain(session, str(error))
-        points.append(Point(name, release.engine, batch, run, refusal, kept))
+        points.append(Point(model.path.name, release.engine, batch, run, refusal, stays))
     return tuple(points)
 
 

@@ -118,7 +118,7 @@ def test_a_model_that_became_slower_is_an_error_with_its_numbers(
 
 
 def test_only_an_interval_wholly_above_fails(bench: Bench, old: Release, new: Release) -> None:
-    noise = iter([800.0, 1600.0] * 20)
+    noise = iter([900.0, 1500.0] * 20)
     bench.time_of = lambda side: 1000.0 if side.release.id == old.id else next(noise)
     (found,) = bench.compare(new)
     assert found.ratio.value > 1.1 > found.ratio.low
